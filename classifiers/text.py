@@ -1,0 +1,99 @@
+"""One plain spelling for the patterns to read, with the way back to the characters of the original."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+# Characters that render as nothing, yet split a word for a pattern: soft hyphen, zero-width and bidi controls, joiners,
+# variation selectors, Hangul fillers and tag characters.
+_INVISIBLE = frozenset(
+    map(
+        chr,
+        chain(
+            [0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFEFF, 0xFFA0],
+            range(0x180B, 0x1810),
+            range(0x200B, 0x2010),
+            range(0x202A, 0x202F),
+            range(0x2060, 0x2070),
+            range(0xFE00, 0xFE10),
+            range(0xE0000, 0xE1000),
+        ),
+    )
+)
+_PLAIN = {
+    **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u00b4\u02b9\u02bb\u02bc\u02bd", "'"),
+    **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"'),
+    # The em dash stays: it separates clauses, where a hyphen joins words.
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-"),
+    **dict.fromkeys("\u00a0\u1680\u202f\u205f\u3000\u0085" + "".join(map(chr, range(0x2000, 0x200B))), " "),
+    **dict.fromkeys("\u2028\u2029", "\n"),
+}
+# An ASCII character goes with what follows it, since a combining mark may compose with it.
+_NON_ASCII = re.compile(r"[\x00-\x7f]?[^\x00-\x7f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Normalized:
+    """`text` is plain; `offsets[i]` is where its character i begins in the original; `offsets[-1]` is the original's length.
+
+    Never decreasing, one longer than `text`.
+    """
+
+    text: str
+    offsets: Sequence[int]
+
+    def original_span(self, start: int, end: int) -> tuple[int, int]:
+        """The span of the original, in characters, that was read as `text[start:end]`. It is empty only if that is.
+
+        A character that reads as several ("\ufb01" as "fi") is taken whole. Invisible characters after the last are included.
+        """
+        if start >= end:
+            return self.offsets[start], self.offsets[start]
+        last = self.offsets[end - 1]
+        while self.offsets[end] == last:
+            end += 1
+        return self.offsets[start], self.offsets[end]
+
+
+def normalize(text: str) -> Normalized:
+    """NFKC, invisible characters gone, quotes and hyphens straight, each kind of space a space. Idempotent, linear.
+
+    ASCII text comes back as it is. A lone surrogate, which no encoder accepts, reads as U+FFFD.
+    """
+    if text.isascii():
+        return Normalized(text, range(len(text) + 1))
+    parts: list[str] = []
+    offsets: list[int] = []
+    done = 0
+    for run in _NON_ASCII.finditer(text):
+        parts.append(text[done : run.start()])
+        offsets.extend(range(done, run.start()))
+        for start, cluster in _clusters(run.group(), run.start()):
+            plain = "".join(_PLAIN.get(char, char) for char in unicodedata.normalize("NFKC", cluster) if char not in _INVISIBLE)
+            parts.append(plain)
+            offsets.extend([start] * len(plain))
+        done = run.end()
+    parts.append(text[done:])
+    offsets.extend(range(done, len(text) + 1))
+    return Normalized("".join(parts), offsets)
+
+
+def _clusters(run: str, start: int) -> list[tuple[int, str]]:
+    """The visible characters of `run`, each with the combining marks after it, and where it begins (`run` begins at `start`)."""
+    clusters: list[tuple[int, str]] = []
+    for index, char in enumerate(run, start):
+        if char in _INVISIBLE:
+            continue
+        if "\ud800" <= char <= "\udfff":
+            char = "\ufffd"
+        char = _PLAIN.get(char, char)
+        # A halfwidth voiced mark is no combining mark before NFKC, and is one after.
+        if clusters and unicodedata.combining(unicodedata.normalize("NFKC", char)[0]):
+            clusters[-1] = (clusters[-1][0], clusters[-1][1] + char)
+        else:
+            clusters.append((index, char))
+    return clusters

@@ -1,0 +1,87 @@
+"""Thresholds with a guarantee: how low `allow_below` must be so that few unsafe responses are allowed.
+
+Learn-then-Test (Angelopoulos et al., arXiv 2110.01052) with the exact binomial test: on n independent unsafe items of
+which k score below t, p(t) = P[Bin(n, alpha) <= k]. Scanning from the safest t upwards and stopping at the first
+p > delta, the last t that passed misses at most alpha of the unsafe with confidence 1 - delta.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """At most `alpha` of the unsafe score below `allow_below`, with confidence 1 - `delta`, measured on `n` unsafe items.
+
+    `allow_below` is 0 when nothing could be certified; then `missing` says how many more unsafe items, all of them scored
+    above some threshold, would be needed at least.
+    """
+
+    allow_below: float
+    alpha: float
+    delta: float
+    n: int
+    misses: int
+    missing: int
+
+
+def smallest_sample(alpha: float, delta: float) -> int:
+    """The number of unsafe items from which a threshold with no miss can be certified: 59 for 5 % and 95 %."""
+    return math.ceil(math.log(delta) / math.log(1 - alpha))
+
+
+def certify_allow_below(unsafe_scores: Sequence[float] | npt.NDArray[np.floating], alpha: float, delta: float) -> Certificate:
+    """The highest certified `allow_below` for P(unsafe) of independent, unweighted unsafe items.
+
+    Candidates are the items' own scores in ascending order: an item is missed if it scores strictly below the threshold.
+    Raises ValueError unless 0 < alpha, delta < 1.
+    """
+    if not (0 < alpha < 1 and 0 < delta < 1):
+        raise ValueError("alpha and delta must lie between 0 and 1")
+    scores = np.sort(np.asarray(unsafe_scores, dtype=float))
+    n = len(scores)
+    allowed_misses = -1
+    while allowed_misses + 1 < n and binomial_cdf(allowed_misses + 1, n, alpha) <= delta:
+        allowed_misses += 1
+    if allowed_misses < 0:
+        return Certificate(0.0, alpha, delta, n, 0, max(0, smallest_sample(alpha, delta) - n))
+    allow_below = float(scores[allowed_misses])
+    return Certificate(allow_below, alpha, delta, n, int((scores < allow_below).sum()), 0)
+
+
+def binomial_cdf(k: int, n: int, p: float) -> float:
+    """P[Bin(n, p) <= k], summed in logarithms so that it holds for large n."""
+    if k >= n:
+        return 1.0
+    log_terms = [
+        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * math.log(p) + (n - i) * math.log1p(-p)
+        for i in range(k + 1)
+    ]
+    return min(1.0, math.fsum(math.exp(term) for term in log_terms))
+
+
+def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact two-sided interval of a proportion of k in n; (0, 1) if n is 0.
+
+    Found by bisection on the binomial distribution, so that serving needs no scipy.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    tail = (1 - confidence) / 2
+    lower = 0.0 if k == 0 else _bisect(lambda p: 1 - binomial_cdf(k - 1, n, p) - tail)
+    upper = 1.0 if k == n else _bisect(lambda p: tail - binomial_cdf(k, n, p))
+    return lower, upper
+
+
+def _bisect(rising: Callable[[float], float]) -> float:
+    low, high = 1e-12, 1 - 1e-12
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < 0 else (low, middle)
+    return (low + high) / 2

@@ -1,0 +1,54 @@
+"""Who calls: a chat app, by an API key in `Authorization: Bearer gr_...`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
+from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from guardreview.core.models import ApiKey, App
+from guardreview.core.services import api_key_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The app behind a request, in the place where Django expects a user, and the key that it came with."""
+
+    app: App
+    key: ApiKey
+    is_authenticated: bool = True
+
+    @property
+    def name(self) -> str:
+        """As the audit log names it."""
+        return f"key:{self.key.prefix}"
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """One query: the key's digest, not revoked, of an active app. What else may be wrong is not told apart to the caller."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, ApiKey] | None:
+        scheme, _, text = get_authorization_header(request).decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        keys = ApiKey.objects.select_related("app").filter(revoked_at=None, app__is_active=True)
+        key = keys.filter(digest=api_key_digest(text.strip())).first()
+        if key is None:
+            raise AuthenticationFailed("The API key is unknown or revoked.")
+        return Caller(key.app, key), key
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="guardreview"'
+
+
+class MayReadLabels(BasePermission):
+    """The key has the scope `labels`."""
+
+    message = "This API key does not have the scope 'labels'."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return isinstance(request.user, Caller) and request.user.key.scope == ApiKey.Scope.LABELS

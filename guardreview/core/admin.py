@@ -1,0 +1,102 @@
+"""The administrators' site: accounts, apps and keys; the audit log to read. Who gets in is `User.is_staff`, from the role."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import UserAdmin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from guardreview.core.models import ApiKey, App, AuditEvent, User
+from guardreview.core.services import api_key_create, audit
+
+admin.site.site_header = admin.site.site_title = "GuardReview administration"
+admin.site.site_url = "/"
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """Rows that are looked at, never changed."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(User)
+class AccountAdmin(UserAdmin):
+    list_display = ("username", "role", "email", "is_active", "last_login")
+    list_filter = ("role", "is_active")
+    fieldsets = (
+        (None, {"fields": ("username", "password", "role", "is_active")}),
+        ("Person", {"fields": ("first_name", "last_name", "email")}),
+        ("Dates", {"fields": ("last_login", "date_joined")}),
+    )
+    readonly_fields = ("last_login", "date_joined")
+    add_fieldsets = ((None, {"classes": ("wide",), "fields": ("username", "role", "usable_password", "password1", "password2")}),)
+    filter_horizontal = ()
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # an account that decided something must stay; it can be made inactive
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        action = "user.change" if change else "user.create"
+        audit(actor=request.user.get_username(), action=action, target=obj.username, fields=form.changed_data)
+
+
+@admin.register(App)
+class AppAdmin(admin.ModelAdmin):
+    list_display = ("name", "is_active", "created_at")
+    actions = ("issue_key", "issue_labels_key")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: App, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        action = "app.change" if change else "app.create"
+        audit(actor=request.user.get_username(), action=action, target=obj.name, fields=form.changed_data)
+
+    @admin.action(description="Issue an API key for exchanges")
+    def issue_key(self, request: HttpRequest, apps: QuerySet[App]) -> None:
+        self._issue(request, apps, ApiKey.Scope.EXCHANGES)
+
+    @admin.action(description="Issue an API key for exchanges and labels")
+    def issue_labels_key(self, request: HttpRequest, apps: QuerySet[App]) -> None:
+        self._issue(request, apps, ApiKey.Scope.LABELS)
+
+    def _issue(self, request: HttpRequest, apps: QuerySet[App], scope: str) -> None:
+        for app in apps:
+            key, text = api_key_create(app=app, scope=scope)
+            audit(actor=request.user.get_username(), action="key.create", target=app.name, prefix=key.prefix, scope=scope)
+            self.message_user(request, f"Key for {app}, shown only now: {text}", messages.SUCCESS)
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnlyAdmin):
+    list_display = ("prefix", "app", "scope", "created_at", "revoked_at")
+    list_filter = ("app",)
+    exclude = ("digest",)
+    actions = ("revoke",)
+
+    @admin.action(description="Revoke the selected keys")
+    def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
+        for key in keys.filter(revoked_at__isnull=True).select_related("app"):
+            ApiKey.objects.filter(pk=key.pk).update(revoked_at=timezone.now())
+            audit(actor=request.user.get_username(), action="key.revoke", target=key.app.name, prefix=key.prefix)
+        self.message_user(request, "Revoked. The next request with such a key is refused.", messages.SUCCESS)
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnlyAdmin):
+    list_display = ("at", "actor", "action", "target")
+    list_filter = ("action",)
+    search_fields = ("actor", "target")
+    exclude = ("previous", "digest")
+    ordering = ("-pk",)

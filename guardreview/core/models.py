@@ -1,0 +1,82 @@
+"""Accounts, chat apps with their keys, and the audit log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+
+from guardreview.core.roles import MAY, Act, Role
+
+
+class User(AbstractUser):
+    """A person with one role. What the role may do is in `roles.MAY` and nowhere else."""
+
+    role = models.CharField(max_length=20, choices=Role.choices, default=Role.PHARMACIST)
+
+    def may(self, act: Act) -> bool:
+        """Whether this person's role allows the act; never for an inactive account."""
+        return self.is_active and act in MAY[Role(self.role)]
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        """Django's admin asks this: administrators alone."""
+        return self.may(Act.ADMINISTER)
+
+    def has_module_perms(self, app_label: str) -> bool:
+        return self.may(Act.ADMINISTER)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        # The admin site's gate is `is_staff`; it follows the role, so that the two cannot differ.
+        self.is_staff = self.role == Role.ADMINISTRATOR
+        super().save(*args, **kwargs)
+
+
+class App(models.Model):
+    """A chat app that submits exchanges."""
+
+    name = models.CharField(max_length=100, unique=True)
+    fallback_text = models.TextField(
+        blank=True, max_length=2000, help_text="What its patients read in place of a stopped response. Empty: the general text."
+    )
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ApiKey(models.Model):
+    """An app's key, of which only the hash is kept. 32 random bytes need no slow hash."""
+
+    class Scope(models.TextChoices):
+        EXCHANGES = "exchanges", "submit exchanges and read their verdicts"
+        LABELS = "labels", "the same, and read the app's labels"
+
+    app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="keys")
+    prefix = models.CharField(max_length=16, help_text="The key's first characters, to tell keys apart.")
+    digest = models.CharField(max_length=64, unique=True)
+    scope = models.CharField(max_length=20, choices=Scope.choices, default=Scope.EXCHANGES)
+    created_at = models.DateTimeField(auto_now_add=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.app} {self.prefix}..."
+
+
+class AuditEvent(models.Model):
+    """One line of the append-only audit log. Each row's hash covers the row before it, so that no edit goes unseen."""
+
+    at = models.DateTimeField()
+    actor = models.CharField(max_length=150)
+    action = models.CharField(max_length=60)
+    target = models.CharField(max_length=100, blank=True)
+    data = models.JSONField(default=dict)
+    previous = models.CharField(max_length=64, unique=True, help_text="Hash of the row before; unique, so that the chain never forks.")
+    digest = models.CharField(max_length=64, unique=True)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor} {self.action} {self.target}"

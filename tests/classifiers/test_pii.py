@@ -1,0 +1,71 @@
+import pytest
+
+from classifiers.result import Severity
+from classifiers.rule_based import classify_rule_based
+
+
+@pytest.mark.parametrize(
+    ("text", "category", "found"),
+    [
+        ("His SSN is 219-09-9999.", "pii:ssn", "219-09-9999"),
+        ("219.09.9999", "pii:ssn", "219.09.9999"),
+        ("on file: 536 90 4399, thank you", "pii:ssn", "536 90 4399"),
+        ("Social\nsecurity number: 536904399", "pii:ssn", "536904399"),
+        ("I see 536904399 as your SSN", "pii:ssn", "536904399"),
+        ("SSN \u201c219\u201109\u20119999\u201d", "pii:ssn", "219\u201109\u20119999"),
+        ("Card 4111 1111 1111 1111 was charged.", "pii:credit_card", "4111 1111 1111 1111"),
+        ("5555555555554444", "pii:credit_card", "5555555555554444"),
+        ("378282246310005", "pii:credit_card", "378282246310005"),
+        ("3782-822463-10005", "pii:credit_card", "3782-822463-10005"),
+        ("6011111111111117", "pii:credit_card", "6011111111111117"),
+        ("30569309025904", "pii:credit_card", "30569309025904"),
+        ("3530111333300000", "pii:credit_card", "3530111333300000"),
+        ("my old card 4222222222222", "pii:credit_card", "4222222222222"),
+        ("Write to Jane.Doe@example.com.", "pii:email", "Jane.Doe@example.com"),
+        ("<jane_doe+rx@mail.example.org>", "pii:email", "jane_doe+rx@mail.example.org"),
+    ],
+)
+def test_personal_data_is_found(text: str, category: str, found: str) -> None:
+    result = classify_rule_based(text)
+    assert not result.is_safe
+    assert (result.category, result.confidence, result.severity) == (category, 0.99, Severity.MAJOR)
+    assert [evidence.text for evidence in result.evidence] == [found]
+    assert category.removeprefix("pii:") in result.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Your order 536904399 has shipped.",
+        "Order number: 4111111111111111",
+        "Tracking # 536-90-4399",
+        "Track it with 9400111899223817576194.",
+        "Rx 1234567 and Rx no. 123-45-6789 are ready.",
+        "NDC 00093-7146-56, NDC 0093-7146-56, lot 123456789",
+        "Lot 4111111111111111, expires 2027-01-31",
+        "Call Poison Control at 1-800-222-1222 or 988.",
+        "Our number is 301-496-5248, open 9-5.",
+        "Filled on 03-15-2024 and on 2024.03.15.",
+        "Take 500 mg 2 times a day, at most 2000 mg in 24 hours.",
+        "Platelets: 150000000 per liter.",
+        "000-12-3456, 666-12-3456, 912-34-5678, 123-00-4567 and 123-45-0000 are never issued.",
+        "1219-09-9999, 219-09-99991, 7-219-09-9999 and 219-09-9999-7",
+        "4111 1111 1111 1112",
+        "1234567890123452",
+        "4006381333931",
+        "Take 1 tablet @ 8 am.",
+        "Write to help@pharmacy.example or adear@nia.nih.gov.",
+    ],
+)
+def test_other_numbers_and_public_addresses_are_not(text: str) -> None:
+    result = classify_rule_based(text)
+    assert result.is_safe, result.evidence
+
+
+def test_each_kind_is_listed() -> None:
+    result = classify_rule_based("jane@example.com, SSN 219-09-9999, card 4111111111111111")
+    assert set(result.categories) == {"pii:email", "pii:ssn", "pii:credit_card"}
+
+
+def test_a_denial_does_not_hide_personal_data() -> None:
+    assert not classify_rule_based("I can't tell you that the SSN is not 219-09-9999.").is_safe

@@ -107,7 +107,7 @@ class Encoder:
             str(Path(folder) / "encoder.onnx"), options, providers=["CPUExecutionProvider"]
         )
         # The first pass allocates and selects kernels; better here than in a patient's request.
-        self.dimensions: int = self._forward([Window(0, [self._cls, self._sep], [0, 0], 0, 0)]).shape[1]
+        self.dimensions: int = self.forward([Window(0, [self._cls, self._sep], [0, 0], 0, 0)]).shape[1]
 
     def embed(self, texts: Sequence[str], queries: Sequence[str] | None = None) -> Floats:
         """(texts, dimensions): the embedding of each response's first window with its query. What a head is trained on."""
@@ -143,7 +143,7 @@ class Encoder:
         embeddings = np.empty((len(windows), self.dimensions), dtype=np.float32)
 
         def forward(batch: list[int]) -> None:
-            embeddings[batch] = self._forward([windows[row] for row in batch])
+            embeddings[batch] = self.forward([windows[row] for row in batch])
 
         if len(batches) == 1:
             forward(batches[0])
@@ -152,7 +152,8 @@ class Encoder:
                 list(pool.map(forward, batches))
         return embeddings
 
-    def _forward(self, windows: Sequence[Window]) -> Any:
+    def forward(self, windows: Sequence[Window]) -> Any:
+        """(windows, dimensions) of one batch: what ONNX Runtime itself takes and gives."""
         longest = max(len(window.ids) for window in windows)
         ids = np.zeros((len(windows), longest), dtype=np.int64)
         segments, mask = np.zeros_like(ids), np.zeros_like(ids)

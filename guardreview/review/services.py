@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -55,12 +56,15 @@ def item_lease(*, item: ReviewItem, user: User) -> ReviewItem:
     return item
 
 
-def item_lease_next(*, user: User, after: ReviewItem | None = None) -> ReviewItem | None:
-    """Take the open item with the nearest deadline that nobody holds and that this person has not reviewed; None if none."""
+def item_lease_next(*, user: User, skipped: Collection[int] = ()) -> ReviewItem | None:
+    """Take the open item with the nearest deadline that nobody holds and that this person has neither reviewed nor skipped.
+
+    `skipped`: keys of items. None if there is none.
+    """
     from guardreview.review.selectors import next_candidates
 
     for _ in range(5):
-        candidates = next_candidates(user=user, after=after)
+        candidates = next_candidates(user=user, skipped=skipped)
         for item in candidates:
             try:
                 return item_lease(item=item, user=user)
@@ -153,7 +157,7 @@ def _check(truth: str, categories: list[str], severity: str, note: str) -> None:
     if truth == Review.Truth.UNSAFE:
         if not categories:
             raise InvalidReview("Name at least one category of harm.")
-        if severity not in Severity:
+        if severity not in tuple(Severity):
             raise InvalidReview("Say how severe the harm is: critical, major or minor.")
     elif categories or severity:
         raise InvalidReview("Only an unsafe answer has categories and a severity.")

@@ -11,7 +11,6 @@ from typing import Any
 
 from django.conf import settings
 
-from classifiers.bundle import build_bundle
 from classifiers.combined import CombinedSafetyClassifier
 from classifiers.finetuned import PharmacySafetyClassifier
 from classifiers.policy import Policy
@@ -40,7 +39,7 @@ def cascade(*, active: bool, progress: Callable[[str], None]) -> CombinedSafetyC
         row = runtime.active_policy()
         judge = judge and runtime.judge(row.judge_model)
         return CombinedSafetyClassifier(runtime.rules(), judge, runtime.finetuned(), policy=row.as_cascade_policy())
-    bundle = build_bundle(settings.MODELS_DIR, encoder=settings.ENCODER, progress=progress)
+    bundle = runtime.shipped_bundle(progress=progress)
     return CombinedSafetyClassifier(runtime.rules(), judge, PharmacySafetyClassifier(bundle), policy=Policy.shipped())
 
 

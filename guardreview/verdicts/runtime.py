@@ -6,14 +6,16 @@ Nothing is loaded at import: in a prefork worker ONNX must be loaded after the f
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
 
-from classifiers.bundle import InvalidBundle
+from classifiers.bundle import InvalidBundle, adopt_bundles, build_bundle
 from classifiers.combined import run_layer
 from classifiers.result import ClassifierResult, Layer
 from guardreview.verdicts.models import ModelVersion, Policy
@@ -47,6 +49,13 @@ def rules() -> RuleBasedClassifier:
     from classifiers.rule_based import RuleBasedClassifier
 
     return RuleBasedClassifier.default()
+
+
+def shipped_bundle(*, portable: bool = False, progress: Callable[[str], None] = lambda line: None) -> Path:
+    """The folder of the shipped model: there already, copied from what the image carries, or built. Raises InvalidBundle."""
+    if settings.PREBUILT_MODELS_DIR:
+        adopt_bundles(Path(settings.PREBUILT_MODELS_DIR), settings.MODELS_DIR)
+    return build_bundle(settings.MODELS_DIR, encoder=settings.ENCODER, portable=portable, progress=progress)
 
 
 def finetuned() -> PharmacySafetyClassifier:

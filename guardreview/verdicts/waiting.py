@@ -39,7 +39,8 @@ async def wait_for(exchange_id: UUID, seconds: float) -> None:
     """Return once the exchange is announced, or after `seconds`, or at once if Redis is down."""
     loop = asyncio.get_running_loop()
     if loop not in _clients:
-        _clients[loop] = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
+        # The server ends a BLPOP that waits too long; a read timeout of the client's own would end it sooner.
+        _clients[loop] = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, socket_timeout=None)
     client, key = _clients[loop], _key(exchange_id)
     try:
         if await client.blpop([key], timeout=seconds):

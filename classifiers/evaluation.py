@@ -3,32 +3,61 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from classifiers.result import CRITICAL_FAMILIES, Decision, Verdict, family_of
+from classifiers.result import CRITICAL_FAMILIES, Decision, Layer, Severity, Verdict, family_of
 from classifiers.thresholds import clopper_pearson
+
+NOBODY = "nobody"
+"""In place of the deciding layer where the exchange was held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The label of one exchange. `severity` is empty where it is safe or not stated."""
+
+    unsafe: bool
+    categories: tuple[str, ...] = ()
+    severity: str = ""
+
+    @property
+    def critical(self) -> bool:
+        """Whether the false-negative guarantee covers it."""
+        return (
+            self.unsafe and self.severity == Severity.CRITICAL and any(family_of(c) in CRITICAL_FAMILIES for c in self.categories)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One labelled exchange with its verdict. `severity` is empty where it is safe or not stated."""
+    """One labelled exchange with what the cascade said of it; neither text nor evidence, since a file may be long."""
 
-    unsafe: bool
+    truth: Truth
+    decision: Decision
     categories: tuple[str, ...]
     severity: str
-    verdict: Verdict
+    layer: str
+    asked_judge: bool
 
-    @property
-    def critical(self) -> bool:
-        return self.unsafe and self.severity == "critical" and any(family_of(c) in CRITICAL_FAMILIES for c in self.categories)
+    @classmethod
+    def of(cls, truth: Truth, verdict: Verdict) -> Judged:
+        return cls(
+            truth,
+            verdict.decision,
+            verdict.categories,
+            verdict.severity or "",
+            NOBODY if verdict.decision is Decision.HOLD else verdict.layer,
+            any(result.layer == Layer.JUDGE for result in verdict.results),
+        )
 
 
 def rate(hits: int, among: int) -> dict[str, Any]:
     """A proportion with its exact 95 % interval; None where there was nothing to measure."""
     low, high = clopper_pearson(hits, among)
-    return {"k": hits, "n": among, "rate": round(hits / among, 4) if among else None, "low": round(low, 4), "high": round(high, 4)}
+    share = round(hits / among, 4) if among else None
+    return {"k": hits, "n": among, "rate": share, "low": round(low, 4), "high": round(high, 4)}
 
 
 def evaluate(rows: Sequence[Judged]) -> dict[str, Any]:
@@ -36,53 +65,62 @@ def evaluate(rows: Sequence[Judged]) -> dict[str, Any]:
 
     Positive means unsafe. `precision`: unsafe among the blocked. `recall`: blocked among the unsafe. False positive rate:
     blocked among the safe. False negative rate: allowed among the unsafe. What was held is neither, and counted apart.
+    Of a category or a severity, precision and false positive rate are about what was blocked under its name, recall and
+    false negative rate about what is labelled with it, blocked under whatever name.
     """
-    unsafe = [row for row in rows if row.unsafe]
-    by_category = {category: [r for r in unsafe if category in r.categories] for category in _occurring(unsafe)}
-    by_severity = {name: [r for r in unsafe if r.severity == name] for name in ("critical", "major", "minor")}
-    layers = Counter(row.verdict.layer for row in rows)
+    layers = Counter(row.layer for row in rows)
     return {
         "count": len(rows),
         "decisions": {
-            label: {decision.value: sum(r.verdict.decision is decision for r in group) for decision in Decision}
-            for label, group in (("safe", [r for r in rows if not r.unsafe]), ("unsafe", unsafe))
+            label: {
+                decision.value: sum(r.decision is decision and r.truth.unsafe is unsafe for r in rows) for decision in Decision
+            }
+            for label, unsafe in (("safe", False), ("unsafe", True))
         },
-        "overall": _rates(rows),
-        "critical_false_negatives": _share([r for r in unsafe if r.critical], Decision.ALLOW),
-        "categories": {category: _unsafe_rates(group) for category, group in by_category.items()},
-        "severities": {name: _unsafe_rates(group) for name, group in by_severity.items() if group},
+        "overall": _rates(rows, lambda row: True, lambda row: True),
+        "critical_false_negatives": _share([r for r in rows if r.truth.critical], Decision.ALLOW),
+        "categories": {category: _of_category(rows, category) for category in _occurring(rows)},
+        "severities": {severity.value: _of_severity(rows, severity) for severity in Severity},
         "deciding_layer": {name: rate(count, len(rows)) for name, count in sorted(layers.items())},
-        "without_judge": rate(sum(not any(r.layer == "judge" for r in row.verdict.results) for row in rows), len(rows)),
+        "without_judge": rate(sum(not row.asked_judge for row in rows), len(rows)),
     }
 
 
 def _occurring(rows: Sequence[Judged]) -> list[str]:
-    return sorted({category for row in rows for category in row.categories})
+    labelled = {category for row in rows for category in row.truth.categories}
+    blocked = {category for row in rows if row.decision is Decision.BLOCK for category in row.categories}
+    return sorted(labelled | blocked)
 
 
-def _share(rows: Sequence[Judged], decision: Decision) -> dict[str, Any]:
-    return rate(sum(row.verdict.decision is decision for row in rows), len(rows))
+def _of_category(rows: Sequence[Judged], category: str) -> dict[str, Any]:
+    def named(names: Sequence[str]) -> bool:
+        # A label may name the family alone, and the cascade its subcategory, or the other way round.
+        return any(name == category or family_of(name) == category or name == family_of(category) for name in names)
+
+    return _rates(rows, lambda row: named(row.truth.categories), lambda row: named(row.categories))
 
 
-def _rates(rows: Sequence[Judged]) -> dict[str, Any]:
-    safe, unsafe = [r for r in rows if not r.unsafe], [r for r in rows if r.unsafe]
-    blocked = [r for r in rows if r.verdict.decision is Decision.BLOCK]
+def _of_severity(rows: Sequence[Judged], severity: str) -> dict[str, Any]:
+    return _rates(rows, lambda row: row.truth.severity == severity, lambda row: row.severity == severity)
+
+
+def _rates(rows: Sequence[Judged], labelled: Callable[[Judged], bool], found: Callable[[Judged], bool]) -> dict[str, Any]:
+    """`labelled`: whether an unsafe row belongs here; `found`: whether the verdict would put it here."""
+    safe = [r for r in rows if not r.truth.unsafe]
+    unsafe = [r for r in rows if r.truth.unsafe and labelled(r)]
+    blocked = [r for r in rows if r.decision is Decision.BLOCK and found(r)]
     return {
-        "precision": rate(sum(r.unsafe for r in blocked), len(blocked)),
+        "precision": rate(sum(r.truth.unsafe and labelled(r) for r in blocked), len(blocked)),
         "recall": _share(unsafe, Decision.BLOCK),
-        "false_positive_rate": _share(safe, Decision.BLOCK),
+        "false_positive_rate": rate(sum(not r.truth.unsafe for r in blocked), len(safe)),
         "false_negative_rate": _share(unsafe, Decision.ALLOW),
         "held_safe": _share(safe, Decision.HOLD),
         "held_unsafe": _share(unsafe, Decision.HOLD),
     }
 
 
-def _unsafe_rates(rows: Sequence[Judged]) -> dict[str, Any]:
-    return {
-        "recall": _share(rows, Decision.BLOCK),
-        "false_negative_rate": _share(rows, Decision.ALLOW),
-        "held": _share(rows, Decision.HOLD),
-    }
+def _share(rows: Sequence[Judged], decision: Decision) -> dict[str, Any]:
+    return rate(sum(row.decision is decision for row in rows), len(rows))
 
 
 def as_text(report: dict[str, Any]) -> str:
@@ -90,20 +128,20 @@ def as_text(report: dict[str, Any]) -> str:
     lines = [f"{report['count']} exchanges", "", f"{'':10}{'allow':>8}{'hold':>8}{'block':>8}"]
     for label, counts in report["decisions"].items():
         lines.append(f"{label:10}" + "".join(f"{counts[decision]:>8}" for decision in ("allow", "hold", "block")))
-    lines += ["", f"{'':42}{'rate':>8}   95 % interval       k of n"]
-    for name, value in report["overall"].items():
-        lines.append(_line(name.replace("_", " "), value))
+    lines += ["", f"{'':54}{'rate':>8}   95 % interval       k of n"]
+    lines += [_line(name.replace("_", " "), value) for name, value in report["overall"].items()]
     lines.append(_line("critical false negatives", report["critical_false_negatives"]))
     for title in ("severities", "categories"):
-        for name, values in report[title].items():
-            lines.append(_line(f"{name}: allowed", values["false_negative_rate"]))
-            lines.append(_line(f"{name}: blocked", values["recall"]))
+        for group, rates in report[title].items():
+            # What was held of the safe belongs to no group.
+            lines += [
+                _line(f"{group}: {name.replace('_', ' ')}", v) for name, v in rates.items() if v["n"] and name != "held_safe"
+            ]
     lines.append(_line("routed without the judge", report["without_judge"]))
-    for name, value in report["deciding_layer"].items():
-        lines.append(_line(f"decided by {name}", value))
+    lines += [_line(f"decided by {name}", value) for name, value in report["deciding_layer"].items()]
     return "\n".join(lines)
 
 
 def _line(name: str, value: dict[str, Any]) -> str:
     shown = "-" if value["rate"] is None else f"{value['rate']:.1%}"
-    return f"{name:42}{shown:>8}   {value['low']:6.1%} to {value['high']:6.1%}   {value['k']} of {value['n']}"
+    return f"{name:54}{shown:>8}   {value['low']:6.1%} to {value['high']:6.1%}   {value['k']} of {value['n']}"

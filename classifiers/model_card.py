@@ -16,11 +16,10 @@ CATEGORY_BLOCK_AT = 0.97
 def policy_for(metrics: dict[str, Any]) -> Policy:
     """The policy that the calibration split justifies: the certified `allow_below` (0: nothing is allowed unseen)."""
     certificate = metrics["certificate"]
-    block_at = max(metrics["block_at"], certificate["allow_below"])
     return Policy(
         thresholds={
             "default": Threshold(CATEGORY_BLOCK_AT, CATEGORY_BLOCK_AT),
-            UNSAFE: Threshold(round(block_at, 6), round(certificate["allow_below"], 6)),
+            UNSAFE: Threshold(metrics["block_at"], certificate["allow_below"]),
         },
         version="shipped",
     )
@@ -39,9 +38,7 @@ def ship(trained: TrainedHead, folder: Path) -> None:
 def card(metrics: dict[str, Any]) -> str:
     """The model card, in Markdown."""
     counts, auc, certificate, test = (metrics[key] for key in ("counts", "auc", "certificate", "test"))
-    splits = "\n".join(
-        f"| {name} | {rows['safe']} | {rows['unsafe']} | {auc[name]:.3f} |" for name, rows in counts.items()
-    )
+    splits = "\n".join(f"| {name} | {rows['safe']} | {rows['unsafe']} | {auc[name]:.3f} |" for name, rows in counts.items())
     if certificate["missing"]:
         guarantee = (
             f"**No threshold could be certified**: {certificate['n']} independent critical items are too few, "
@@ -71,7 +68,7 @@ in style. A group (twins, paraphrases of one scenario) lies in one split.
 ## Operating point (the shipped policy)
 
 {guarantee}
-A response is blocked at P(unsafe) = {metrics["block_at"]:.3f} and above, which at most one safe calibration item in fifty reaches.
+At P(unsafe) = {metrics["block_at"]:.3f} and above it is blocked, which at most one safe calibration item in fifty reaches.
 
 Measured on the test split, which neither training nor calibration saw, with exact 95 % intervals, for this layer alone:
 
@@ -91,4 +88,5 @@ it harmless and easier, will score differently, and no figure here was measured 
 
 
 def _rate_row(name: str, rate: dict[str, Any]) -> str:
-    return f"| {name} | {rate['rate']:.1%} | {rate['k']} of {rate['n']} | {rate['low']:.1%} to {rate['high']:.1%} |"
+    share = "-" if rate["rate"] is None else f"{rate['rate']:.1%}"
+    return f"| {name} | {share} | {rate['k']} of {rate['n']} | {rate['low']:.1%} to {rate['high']:.1%} |"

@@ -34,7 +34,7 @@ _ITEM: Final = re.compile(r"\s*(?:\*[ \t]|(?:[-+•>]|\d{1,2}[.)])[ \t*_])")
 
 # What denies or warns.
 _NOT = (
-    r"(?:not|never|cannot|nor|neither|nobody|none|nothing|hardly|rarely|seldom|scarcely|resist|tempt(?:ed|ation)|"
+    r"(?:not|never|cannot|nor|neither|nobody|none|nothing|hardly|rarely|seldom|scarcely|resist|tempt(?:ed|ing|ation)|"
     r"unable|refuse[sd]?|decline[sd]?|refrain|rather than|instead of|"
     r"avoid(?:s|ed|ing)?|against|discourag\w+|prohibit\w*|forbid\w*|forbidden|warn(?:s|ed|ing)?|contraindicated|"
     r"(?:do|does|did|is|are|was|were|ca|could|wo|would|should|must|need|have|has|had|might|ai)n'?t|"
@@ -95,8 +95,10 @@ _DENIES_LAST: Final = re.compile(r"\b(?:not|never|cannot|avoid|no circumstances|
 _DENIES_DIRECTLY: Final = re.compile(rf"\b{_NOT}(?: (?:ever|simply|just|have|need|want|to|try|wish|already|yet))*\W*$")
 # "If you double your dose", "ask whether it is safe": spoken of, not advised.
 _MENTIONED: Final = re.compile(
-    r"\b(?:whether .*|(?:make sure|be sure|check|confirm|verify)(?: that)? (?:it|they|these)(?:'s|'re| is| are)|"
-    r"(?:should|can|may|could) (?:you|i|we|they|one)|(?:if|before|when|unless|until) (?:you|they|someone) "
+    r"\b(?:whether .*|"
+    r"(?:make sure|be sure|check|confirm|verify)(?: that)? (?:it|they|these)(?:'s|'re| is| are)|"
+    r"(?:safer|better|wiser) \w+(?: \w+){0,5} than(?: to)?|(?:should|can|may|could) (?:you|i|we|they|one)|"
+    r"(?:if|before|when|unless|until) (?:you|they|someone) "
     r"(?:decide|assume|think|believe|conclude|feel|read|hear|are told)(?: that)?(?: (?:it|they|you))?(?:'s|'re| is|"
     r" are| can| should)?|"
     r"(?:before|without|by|of|than) (?:assuming|thinking|believing|deciding|concluding)(?: that)?(?: (?:it|they|"
@@ -135,7 +137,7 @@ _REPORTED: Final = re.compile(
     r"influencers)|people|"
     r"(?:you|they)(?: may| might)?(?: have)? (?:hear|heard|read|think|believe)|(?:often|commonly|sometimes|"
     r"widely) (?:said|believed|thought|claimed)|"
-    r"contrary to|rumou?rs?|claims?|claimed|the internet|online|social media|friends?|the idea|the belief|the notion)\b"
+    r"contrary to|rumou?rs?|claims?|claimed|the internet|online|social media|friends?|the idea|belief|assumption|the notion)\b"
 )
 _DEBUNKED: Final = re.compile(
     r"\b(?:myth|misconception|false|untrue|wrong|incorrect|inaccurate|mistaken|dangerous|unsafe|risky|harmful|fatal|"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from classifiers.result import CATEGORIES, Layer, family_of
@@ -37,7 +38,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Immutable. `thresholds` is keyed by category, `unsafe` or `default`; the most specific key holds.
+    """Immutable, thresholds too. They are keyed by category, `unsafe` or `default`; the most specific key holds.
 
     `layers`: those that run, in cascade order. `judge_min_confidence`: below it, the judge's word is no decision.
     `judge_model`: empty for the one that the judge was set up with.
@@ -51,12 +52,15 @@ class Policy:
     version: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "thresholds", MappingProxyType(dict(self.thresholds)))
         if "default" not in self.thresholds:
             raise InvalidPolicy("thresholds: 'default' is missing")
         if unknown := sorted(set(self.thresholds) - set(THRESHOLD_KEYS)):
             raise InvalidPolicy(f"thresholds: unknown categories {', '.join(unknown)}")
-        if not self.layers or list(self.layers) != [layer for layer in Layer if layer in self.layers]:
+        layers = tuple(layer for layer in Layer if layer in self.layers)
+        if not layers or layers != tuple(self.layers):
             raise InvalidPolicy("layers: at least one of rules, finetuned, judge, in that order, each once")
+        object.__setattr__(self, "layers", layers)
         if not 0 <= self.judge_min_confidence <= 1:
             raise InvalidPolicy("judge_min_confidence must be from 0 to 1")
 

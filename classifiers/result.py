@@ -144,7 +144,7 @@ class ClassifierResult:
         return cls(**fields)
 
     def as_json(self) -> dict[str, Any]:
-        """A JSON-ready dict of every field."""
+        """A JSON-ready dict of every field. What is compared with a threshold is not rounded: read back, it decides alike."""
         return {
             "layer": self.layer,
             "is_safe": self.is_safe,
@@ -152,8 +152,8 @@ class ClassifierResult:
             "categories": list(self.categories),
             "severity": self.severity and self.severity.value,
             "reason": self.reason,
-            "confidence": round(self.confidence, 4),
-            "scores": {category: round(score, 4) for category, score in self.scores.items()},
+            "confidence": self.confidence,
+            "scores": dict(self.scores),
             "evidence": [evidence.as_json() for evidence in self.evidence],
             "escalate": self.escalate,
             "version": self.version,

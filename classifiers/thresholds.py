@@ -40,17 +40,19 @@ def certify_allow_below(unsafe_scores: Sequence[float] | npt.NDArray[np.floating
     """The highest certified `allow_below` for P(unsafe) of independent, unweighted unsafe items.
 
     Candidates are the items' own scores in ascending order: an item is missed if it scores strictly below the threshold.
-    Raises ValueError unless 0 < alpha, delta < 1.
+    Raises ValueError unless 0 < alpha, delta < 1 and every score is a finite number.
     """
     if not (0 < alpha < 1 and 0 < delta < 1):
         raise ValueError("alpha and delta must lie between 0 and 1")
-    scores = np.sort(np.asarray(unsafe_scores, dtype=float))
+    scores = np.sort(np.asarray(unsafe_scores, dtype=float).reshape(-1))
+    if not np.isfinite(scores).all():
+        raise ValueError("a score is not a number")
     n = len(scores)
     allowed_misses = -1
     while allowed_misses + 1 < n and binomial_cdf(allowed_misses + 1, n, alpha) <= delta:
         allowed_misses += 1
     if allowed_misses < 0:
-        return Certificate(0.0, alpha, delta, n, 0, max(0, smallest_sample(alpha, delta) - n))
+        return Certificate(0.0, alpha, delta, n, 0, max(1, smallest_sample(alpha, delta) - n))
     allow_below = float(scores[allowed_misses])
     return Certificate(allow_below, alpha, delta, n, int((scores < allow_below).sum()), 0)
 
@@ -59,11 +61,12 @@ def binomial_cdf(k: int, n: int, p: float) -> float:
     """P[Bin(n, p) <= k], summed in logarithms so that it holds for large n."""
     if k >= n:
         return 1.0
-    log_terms = [
-        math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * math.log(p) + (n - i) * math.log1p(-p)
-        for i in range(k + 1)
-    ]
-    return min(1.0, math.fsum(math.exp(term) for term in log_terms))
+    if k < 0:
+        return 0.0
+    i = np.arange(k + 1)
+    # log C(n, i) from C(n, i) = C(n, i - 1) * (n - i + 1) / i
+    log_choose = np.concatenate(([0.0], np.cumsum(np.log((n - i[1:] + 1) / i[1:]))))
+    return min(1.0, float(np.exp(log_choose + i * math.log(p) + (n - i) * math.log1p(-p)).sum()))
 
 
 def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

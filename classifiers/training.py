@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from classifiers.finetuned import Floats, Head
+from classifiers.finetuned import DECIMALS, Floats, Head
 from classifiers.policy import UNSAFE
 from classifiers.result import CATEGORIES, CRITICAL_FAMILIES, Severity, family_of, severity_of
 from classifiers.thresholds import certify_allow_below, clopper_pearson
@@ -39,6 +40,9 @@ class InvalidExample(ValueError):
 
 class Embedder(Protocol):
     """Anything that embeds responses with their queries as `finetuned.Encoder.embed` does."""
+
+    @property
+    def encoder_sha256(self) -> str: ...
 
     def embed(self, texts: Sequence[str], queries: Sequence[str] | None = None) -> Floats: ...
 
@@ -68,11 +72,16 @@ class Example:
         """From a corpus row. Raises InvalidExample."""
         try:
             label, categories = row["label"], tuple(row.get("categories") or ())
+            query, weight = row.get("query") or "", float(row.get("weight", 1.0))
             if label not in ("safe", "unsafe"):
                 raise InvalidExample(f"label must be safe or unsafe, not {label!r}")
             if not isinstance(row["response"], str) or not row["response"].strip():
                 raise InvalidExample("response must be a non-empty text")
-            if unknown := [c for c in categories if c not in CATEGORIES and family_of(c) != "pii"]:
+            if not isinstance(query, str):
+                raise InvalidExample("query must be a text")
+            if not (math.isfinite(weight) and weight > 0):
+                raise InvalidExample(f"weight must be a number above 0, not {weight}")
+            if unknown := [c for c in categories if c not in CATEGORIES and family_of(str(c)) != "pii"]:
                 raise InvalidExample(f"unknown categories: {', '.join(map(str, unknown))}")
             if (label == "unsafe") != bool(categories):
                 raise InvalidExample("unsafe rows name at least one category, safe rows none")
@@ -83,14 +92,14 @@ class Example:
             return cls(
                 id=str(row["id"]),
                 group=str(row.get("group") or row["id"]),
-                query=str(row.get("query") or ""),
+                query=query,
                 response=row["response"],
                 unsafe=unsafe,
                 categories=categories,
                 severity=severity if unsafe else None,
                 lang=str(row.get("lang") or "en"),
                 source=str(row.get("source") or "handwritten"),
-                weight=float(row.get("weight", 1.0)),
+                weight=weight,
             )
         except InvalidExample:
             raise
@@ -111,7 +120,8 @@ def load_corpus(folder: Path = CORPUS) -> list[Example]:
     """Every example under `folder`, in the files' order. Raises InvalidExample naming file and line."""
     examples, seen = [], set()
     for path in sorted(folder.glob("*.jsonl")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        # Not `str.splitlines`, to which U+2028 within a text is the end of a line.
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
             try:
                 example = Example.from_json(json.loads(line))
             except ValueError as error:
@@ -132,7 +142,9 @@ def split_of(group: str) -> str:
 def hash_of(examples: Iterable[Example]) -> str:
     """Twelve hex digits that name a set of examples, whatever their order."""
     digests = sorted(
-        hashlib.sha256(json.dumps([e.id, e.query, e.response, e.unsafe, e.categories, e.weight]).encode()).hexdigest()
+        hashlib.sha256(
+            json.dumps([e.id, e.group, e.query, e.response, e.unsafe, e.categories, e.severity, e.weight]).encode()
+        ).hexdigest()
         for e in examples
     )
     return hashlib.sha256("".join(digests).encode()).hexdigest()[:12]
@@ -170,7 +182,7 @@ def train_head(
         model.fit(features["train"], target, sample_weight=weights)
         rows.append(model.coef_[0] * SCALE)
         bias.append(model.intercept_[0])
-    head = Head(labels, np.array(rows, dtype=np.float32), np.array(bias, dtype=np.float32))
+    head = Head(labels, np.array(rows, dtype=np.float32), np.array(bias, dtype=np.float32), embedder.encoder_sha256)
     head = _calibrated(head, features["calibration"] / SCALE, np.array([e.unsafe for e in calibration]))
     metrics = _measure(head, by_split, {name: values / SCALE for name, values in features.items()})
     metrics["regularisation"] = strength
@@ -201,7 +213,7 @@ def _calibrated(head: Head, embeddings: Floats, unsafe: Any) -> Head:
     weights, bias = head.weights.copy(), head.bias.copy()
     weights[0] *= slope
     bias[0] = bias[0] * slope + shift
-    return Head(head.labels, weights, bias)
+    return replace(head, weights=weights, bias=bias)
 
 
 def _measure(head: Head, by_split: Mapping[str, Sequence[Example]], embeddings: Mapping[str, Floats]) -> dict[str, Any]:
@@ -216,21 +228,28 @@ def _measure(head: Head, by_split: Mapping[str, Sequence[Example]], embeddings: 
     certificate = certify_allow_below(list(critical.values()), ALPHA, DELTA)
     safe = np.sort([s for s, e in zip(scores["calibration"], by_split["calibration"], strict=True) if not e.unsafe])
     # At most one safe calibration example in fifty is blocked outright; the rest of the doubtful go to the judge.
-    block_at = float(np.nextafter(np.float32(safe[max(0, len(safe) - 1 - len(safe) // 50)]), np.float32(2)))
+    above = safe[len(safe) - 1 - len(safe) // 50] + 10**-DECIMALS
+    block_at = max(min(1.0, round(float(above), DECIMALS)), certificate.allow_below)
     test = by_split["test"]
     unsafe = np.array([e.unsafe for e in test])
     missed = scores["test"] < certificate.allow_below
     blocked = scores["test"] >= block_at
     is_critical = np.array([e.critical for e in test])
     return {
-        "counts": {name: {"safe": sum(not e.unsafe for e in rows), "unsafe": sum(e.unsafe for e in rows)}
-                   for name, rows in by_split.items()},
+        "counts": {
+            name: {"safe": sum(not e.unsafe for e in rows), "unsafe": sum(e.unsafe for e in rows)}
+            for name, rows in by_split.items()
+        },
         "auc": {name: round(float(roc_auc_score([e.unsafe for e in by_split[name]], scores[name])), 4) for name in SPLITS},
         "certificate": {
-            "allow_below": certificate.allow_below, "alpha": ALPHA, "confidence": 1 - DELTA,
-            "n": certificate.n, "misses": certificate.misses, "missing": certificate.missing,
+            "allow_below": certificate.allow_below,
+            "alpha": ALPHA,
+            "confidence": 1 - DELTA,
+            "n": certificate.n,
+            "misses": certificate.misses,
+            "missing": certificate.missing,
         },
-        "block_at": min(1.0, block_at),
+        "block_at": block_at,
         "test": {
             "critical_missed": _rate(missed & is_critical, is_critical),
             "safe_allowed": _rate(missed & ~unsafe, ~unsafe),

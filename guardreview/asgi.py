@@ -6,4 +6,12 @@ from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "guardreview.settings")
 
-application = get_asgi_application()
+django_application = get_asgi_application()
+
+from django.conf import settings  # noqa: E402 - Django's apps must be loaded first
+
+from guardreview.api.limits import BodyLimit  # noqa: E402
+from guardreview.core.sqlite import hold_open  # noqa: E402
+
+held_connection = hold_open()
+application = BodyLimit(django_application, max_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)  # type: ignore[arg-type]

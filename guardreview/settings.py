@@ -7,8 +7,11 @@ docs/settings.md lists every variable; a test holds that list true.
 import hashlib
 import os
 import secrets
+import sys
 import tempfile
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import environ
 import structlog
@@ -72,7 +75,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -113,6 +116,7 @@ LOGOUT_REDIRECT_URL = "sign-in"
 AXES_FAILURE_LIMIT = 8
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_LOCKOUT_TEMPLATE = "review/locked_out.html"
 AXES_RESET_ON_SUCCESS = True
 SESSION_COOKIE_AGE = 12 * 3600
 
@@ -146,19 +150,20 @@ CONTENT_SECURITY_POLICY = {
 # --- Static files -----------------------------------------------------------------------------------------------------
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
-COLLECTED = (STATIC_ROOT / "staticfiles.json").exists()
-WHITENOISE_USE_FINDERS = not COLLECTED
+# Collected files have their hash in their name, and may be cached for ever. `collectstatic` itself must know that it makes such.
+COLLECTED = (STATIC_ROOT / "staticfiles.json").exists() or sys.argv[1:2] == ["collectstatic"]
+SERVESTATIC_USE_FINDERS = not COLLECTED
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
-        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        "BACKEND": "servestatic.storage.CompressedManifestStaticFilesStorage"
         if COLLECTED
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
 
 # --- Database ---------------------------------------------------------------------------------------------------------
-DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'guardreview.sqlite3'}")}
+DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{quote(str(VAR_DIR))}/guardreview.sqlite3")}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["OPTIONS"] = {
         # Writers queue for the lock up front, instead of failing when a read transaction wants to write.
@@ -172,7 +177,7 @@ else:
 # --- Redis and Celery -------------------------------------------------------------------------------------------------
 REDIS_SOCKET = _private_socket()
 REDIS_IS_PRIVATE = not env("REDIS_URL", default="")
-REDIS_URL = env("REDIS_URL", default="") or f"unix://{REDIS_SOCKET}?db=0"
+REDIS_URL = env("REDIS_URL", default="") or f"unix://{quote(str(REDIS_SOCKET))}?db=0"
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
@@ -272,6 +277,13 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "TAGS": [
+        {"name": "exchanges", "description": "What the LLM said, and whether the patient may read it."},
+        {"name": "chat", "description": "A chat model whose answers are guarded."},
+        {"name": "labels", "description": "What pharmacists settled."},
+        {"name": "health", "description": "For load balancers."},
+    ],
     "ENUM_NAME_OVERRIDES": {
         "Decision": "guardreview.api.serializers.DECISIONS",
         "Severity": "guardreview.api.serializers.SEVERITIES",
@@ -284,7 +296,7 @@ SPECTACULAR_SETTINGS = {
 
 # --- Logging: structured, to standard error, never a patient's words ------------------------------------------------------
 LOG_LEVEL = env("GUARDREVIEW_LOG_LEVEL", default="INFO")
-_shared_processors = [
+_shared_processors: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -9,3 +9,6 @@ urlpatterns = [
     path("learning/", include("guardreview.learning.urls")),
     path("", include("guardreview.review.urls")),
 ]
+
+handler400 = "guardreview.api.problems.bad_request"
+handler500 = "guardreview.api.problems.server_error"

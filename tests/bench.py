@@ -91,7 +91,7 @@ def bench_finetuned(models: Path) -> None:
     taken = interleaved_ms(
         {
             "ours": lambda: classifier.classify(response, QUERY),
-            "forward": lambda: classifier.encoder.forward([window]),
+            "forward": lambda: classifier.encoder.forward(window),
             "torch": lambda: model.encode(f"{QUERY} {response}", show_progress_bar=False),
         },
         n=200,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from guardreview.core.models import ApiKey, App
 from guardreview.core.services import api_key_digest
+
+if TYPE_CHECKING:  # DRF's views import this module
+    from rest_framework.views import APIView
 
 
 @dataclass(frozen=True, slots=True)

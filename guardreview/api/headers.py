@@ -15,7 +15,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
 
 
 def preferences(header: str) -> dict[str, str]:
-    """The preferences of a `Prefer` header, by lower-case name; the first of a name counts. What is malformed ends the reading."""
+    """The preferences of a `Prefer` header by lower-case name. The first of a name counts; the malformed ends the reading."""
     found: dict[str, str] = {}
     position, is_preference = 0, True
     while position < len(header) and (match := _PARAMETER.match(header, position)):
@@ -30,7 +30,7 @@ def preferences(header: str) -> dict[str, str]:
 
 
 def preferred_wait(request: Request) -> int | None:
-    """Seconds that the caller is ready to wait, at most `MAX_WAIT_S`; None without such a preference, or with one that is no number."""
+    """Seconds that the caller is ready to wait, at most `MAX_WAIT_S`; None if it states no number of them."""
     text = preferences(request.headers.get("Prefer", "")).get("wait", "")
     if not re.fullmatch(r"[0-9]+", text):
         return None

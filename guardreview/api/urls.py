@@ -1,5 +1,30 @@
-"""Addresses of `api`."""
+"""Addresses of the API, under `/api/`."""
 
-from django.urls import URLPattern
+from django.urls import path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-urlpatterns: list[URLPattern] = []
+from guardreview.api import views
+from guardreview.api.base import JsonProblems, UnknownView
+
+
+class SchemaView(JsonProblems, SpectacularAPIView):
+    """The OpenAPI schema. Public, as its page is: they describe the API and hold no data."""
+
+
+class DocsView(JsonProblems, SpectacularSwaggerSplitView):
+    """Swagger UI, from the server's own static files."""
+
+    url_name = "schema"
+    template_name = "api/docs.html"
+
+
+urlpatterns = [
+    path("v1/exchanges", views.ExchangesView.as_view(), name="exchanges"),
+    path("v1/exchanges/<str:exchange_id>", views.ExchangeView.as_view(), name="exchange"),
+    path("v1/labels", views.LabelsView.as_view(), name="labels"),
+    path("chat", views.ChatView.as_view(), name="chat"),
+    path("health", views.HealthView.as_view(), name="health"),
+    path("schema", SchemaView.as_view(), name="schema"),
+    path("docs", DocsView.as_view(), name="docs"),
+    re_path(r"", UnknownView.as_view()),
+]

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from guardreview.core.models import ApiKey, App, AuditEvent, User
+from guardreview.core.roles import Act
 from guardreview.core.services import api_key_create, audit
 
 admin.site.site_header = admin.site.site_title = "GuardReview administration"
@@ -100,3 +101,9 @@ class AuditEventAdmin(ReadOnlyAdmin):
     search_fields = ("actor", "target")
     exclude = ("previous", "digest")
     ordering = ("-pk",)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.may(Act.READ_AUDIT))  # type: ignore[union-attr]
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)

@@ -5,15 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import UserManager as DjangoUserManager
 from django.db import models
 
 from guardreview.core.roles import MAY, Act, Role
+
+
+class UserManager(DjangoUserManager["User"]):
+    """Django's, but `manage.py createsuperuser` makes an administrator: a role is what counts here."""
+
+    def create_superuser(self, username: str, email: str | None = None, password: str | None = None, **extra_fields: Any) -> User:
+        return super().create_superuser(username, email, password, **{**extra_fields, "role": Role.ADMINISTRATOR})
 
 
 class User(AbstractUser):
     """A person with one role. What the role may do is in `roles.MAY` and nowhere else."""
 
     role = models.CharField(max_length=20, choices=Role.choices, default=Role.PHARMACIST)
+
+    objects = UserManager()  # type: ignore[misc]
 
     def may(self, act: Act) -> bool:
         """Whether this person's role allows the act; never for an inactive account."""
@@ -27,8 +37,8 @@ class User(AbstractUser):
         return self.may(Act.ADMINISTER)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        # The admin site's gate is `is_staff`; it follows the role, so that the two cannot differ.
-        self.is_staff = self.role == Role.ADMINISTRATOR
+        # The admin site's gate is `is_staff`; it follows the role, so that the two cannot differ. The audit log is read there.
+        self.is_staff = bool(MAY[Role(self.role)] & {Act.ADMINISTER, Act.READ_AUDIT})
         super().save(*args, **kwargs)
 
 
@@ -72,7 +82,9 @@ class AuditEvent(models.Model):
     action = models.CharField(max_length=60)
     target = models.CharField(max_length=100, blank=True)
     data = models.JSONField(default=dict)
-    previous = models.CharField(max_length=64, unique=True, help_text="Hash of the row before; unique, so that the chain never forks.")
+    previous = models.CharField(
+        max_length=64, unique=True, help_text="Hash of the row before; unique, so that the chain never forks."
+    )
     digest = models.CharField(max_length=64, unique=True)
 
     class Meta:

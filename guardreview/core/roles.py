@@ -7,7 +7,8 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.db import models
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
 
 class Role(models.TextChoices):
@@ -21,6 +22,7 @@ class Act(StrEnum):
     """Something that a person may do."""
 
     READ_QUEUE = "see the queue, items and decisions"
+    READ_ALL_DECISIONS = "see everybody's decisions"
     DECIDE = "decide items"
     EXPORT_LABELS = "export labels"
     READ_MODELS = "see model versions and policies"
@@ -31,12 +33,12 @@ class Act(StrEnum):
 
 MAY: Mapping[Role, frozenset[Act]] = {
     Role.PHARMACIST: frozenset({Act.READ_QUEUE, Act.DECIDE}),
-    Role.LEAD: frozenset({Act.READ_QUEUE, Act.DECIDE, Act.EXPORT_LABELS, Act.READ_MODELS}),
+    Role.LEAD: frozenset({Act.READ_QUEUE, Act.READ_ALL_DECISIONS, Act.DECIDE, Act.EXPORT_LABELS, Act.READ_MODELS}),
     Role.ADMINISTRATOR: frozenset({Act.READ_MODELS, Act.MANAGE_MODELS, Act.EXPORT_LABELS, Act.ADMINISTER, Act.READ_AUDIT}),
-    Role.AUDITOR: frozenset({Act.READ_QUEUE, Act.READ_MODELS, Act.READ_AUDIT}),
+    Role.AUDITOR: frozenset({Act.READ_QUEUE, Act.READ_ALL_DECISIONS, Act.READ_MODELS, Act.READ_AUDIT}),
 }
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def requires(act: Act) -> Callable[[View], View]:
@@ -44,7 +46,7 @@ def requires(act: Act) -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def checked(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not request.user.may(act):  # type: ignore[union-attr]
                 raise PermissionDenied(f"Your role may not {act.value}.")
             return view(request, *args, **kwargs)

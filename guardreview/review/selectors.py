@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet
+from django.db.models.functions import Left
 from django.utils import timezone
 
 from guardreview.core.models import App, User
@@ -15,6 +16,8 @@ from guardreview.review.models import Label, Review
 from guardreview.verdicts.models import Exchange, ReviewItem
 
 PAGE_SIZE = 25
+HEAD_CHARS = 800
+"""Of a query and a response, as much as a row of the queue may show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +33,26 @@ class QueueFilter:
 class QueuePage:
     """One page of the queue, and the cursor of the next (None: this is the last)."""
 
-    items: list[ReviewItem]
+    items: Sequence[ReviewItem]
     next_cursor: str | None
 
 
 def queue_page(*, filters: QueueFilter, cursor: str = "") -> QueuePage:
-    """Open items by deadline, `PAGE_SIZE` at a time, from a cursor: no offset, no sort, no count. Raises ValueError on a bad cursor."""
+    """Open items by deadline, `PAGE_SIZE` at a time, from a cursor: no offset, no sort, no count.
+
+    Of the texts, an item has the beginnings, as `query_head` and `response_head`. Raises ValueError on a bad cursor.
+    """
     wanted = {name: value for name in ("category", "severity", "kind") if (value := getattr(filters, name))}
     items = ReviewItem.objects.filter(status=ReviewItem.Status.OPEN, **wanted)
     if cursor:
         due_at, pk = _read_cursor(cursor)
         items = items.filter(Q(due_at__gt=due_at) | Q(due_at=due_at, pk__gt=pk), due_at__gte=due_at)
     rows = list(
-        items.select_related("exchange__app", "exchange__verdict", "leased_by").order_by("due_at", "pk")[: PAGE_SIZE + 1]
+        items.select_related("exchange__app", "leased_by")
+        # A page of the longest responses would be megabytes.
+        .annotate(query_head=Left("exchange__query", HEAD_CHARS), response_head=Left("exchange__response", HEAD_CHARS))
+        .defer("exchange__query", "exchange__response", "exchange__metadata")
+        .order_by("due_at", "pk")[: PAGE_SIZE + 1]
     )
     more = len(rows) > PAGE_SIZE
     rows = rows[:PAGE_SIZE]
@@ -50,30 +60,33 @@ def queue_page(*, filters: QueueFilter, cursor: str = "") -> QueuePage:
 
 
 def _read_cursor(cursor: str) -> tuple[datetime, int]:
-    due_at, _, pk = cursor.partition("~")
-    return datetime.fromisoformat(due_at), int(pk)
+    text, _, pk = cursor.partition("~")
+    due_at = datetime.fromisoformat(text)
+    if due_at.tzinfo is None:
+        raise ValueError("the cursor's moment has no time zone")
+    return due_at, int(pk)
 
 
 def open_counts() -> dict[str, int]:
-    """How many items are open, by severity, and in `total`. One pass over an index."""
-    rows = ReviewItem.objects.filter(status=ReviewItem.Status.OPEN).values("severity").annotate(n=Count("id"))
+    """How many items are open, by severity, in `total`, and `overdue`. One pass over an index."""
+    late = Count("id", filter=Q(due_at__lt=timezone.now()))
+    rows = list(ReviewItem.objects.filter(status=ReviewItem.Status.OPEN).values("severity").annotate(n=Count("id"), late=late))
     counts = {row["severity"]: row["n"] for row in rows}
-    return {"total": sum(counts.values()), **counts}
+    return {"total": sum(counts.values()), "overdue": sum(row["late"] for row in rows), **counts}
 
 
-def next_candidates(*, user: User, after: ReviewItem | None = None, limit: int = 10) -> list[ReviewItem]:
-    """The open items with the nearest deadlines that this person may take; `after`: those that come after it, then the others."""
+def next_candidates(*, user: User, skipped: Collection[int] = (), limit: int = 10) -> list[ReviewItem]:
+    """The open items with the nearest deadlines that this person may take, without those (by key) that they skipped."""
     now = timezone.now()
+    reviewed = Review.objects.filter(reviewer=user, item__status=ReviewItem.Status.OPEN).values("item_id")
     items = (
         ReviewItem.objects.filter(status=ReviewItem.Status.OPEN)
         .filter(Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lte=now) | Q(leased_by=user))
-        .exclude(pk__in=Review.objects.filter(reviewer=user, item__status=ReviewItem.Status.OPEN).values("item_id"))
+        .exclude(pk__in=reviewed)
+        .exclude(pk__in=skipped)
         .order_by("due_at", "pk")
     )
-    if after is None:
-        return list(items[:limit])
-    later = items.filter(Q(due_at__gt=after.due_at) | Q(due_at=after.due_at, pk__gt=after.pk))
-    return list(later[:limit]) or list(items.exclude(pk=after.pk)[:limit])
+    return list(items[:limit])
 
 
 @dataclass(frozen=True, slots=True)

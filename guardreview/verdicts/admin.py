@@ -89,7 +89,8 @@ class PolicyAdmin(admin.ModelAdmin):
 
     def get_form(self, request: HttpRequest, obj: Policy | None = None, change: bool = False, **kwargs: Any) -> Any:
         # The threshold fields exist on the form's instances alone, which Django's form factory must not look for.
-        kwargs["fields"] = None if obj is not None else PolicyForm.Meta.fields
+        if obj is None:
+            kwargs["fields"] = PolicyForm.Meta.fields
         return super().get_form(request, obj, change, **kwargs)
 
     def has_change_permission(self, request: HttpRequest, obj: Policy | None = None) -> bool:

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
 from django.conf import settings
+from django.core.management.base import CommandError
+from django.db import DatabaseError
 
+from classifiers.bundle import InvalidBundle
 from classifiers.combined import CombinedSafetyClassifier
 from classifiers.finetuned import PharmacySafetyClassifier
-from classifiers.policy import Policy
+from classifiers.policy import InvalidPolicy, Policy
 from classifiers.result import Verdict
-from guardreview.verdicts import runtime
+from guardreview.verdicts import models, runtime
 
 CONCURRENCY = 8
 CHUNK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One exchange of a file: `number` of its line, and `fields`, the whole JSON object."""
+
+    number: int
+    id: str | float
+    query: str
+    response: str
+    fields: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +44,24 @@ class BadLine:
     problem: str
 
 
-Row = dict[str, Any]
-
-
 def cascade(*, active: bool, progress: Callable[[str], None]) -> CombinedSafetyClassifier:
-    """The shipped policy and model, or with `active` those of the database. Raises InvalidBundle, Policy.DoesNotExist."""
-    judge = runtime.judge() if runtime.judge_is_configured() else None
-    if active:
-        row = runtime.active_policy()
-        judge = judge and runtime.judge(row.judge_model)
-        return CombinedSafetyClassifier(runtime.rules(), judge, runtime.finetuned(), policy=row.as_cascade_policy())
-    bundle = runtime.shipped_bundle(progress=progress)
-    return CombinedSafetyClassifier(runtime.rules(), judge, PharmacySafetyClassifier(bundle), policy=Policy.shipped())
+    """The shipped policy and model, or with `active` those of the database. Raises CommandError where they cannot be had."""
+    try:
+        judge = runtime.judge() if runtime.judge_is_configured() else None
+        if active:
+            row = runtime.active_policy()
+            judge = judge and runtime.judge(row.judge_model)
+            return CombinedSafetyClassifier(runtime.rules(), judge, runtime.finetuned(), policy=row.as_cascade_policy())
+        finetuned = PharmacySafetyClassifier(runtime.shipped_bundle(progress=progress))
+        return CombinedSafetyClassifier(runtime.rules(), judge, finetuned, policy=Policy.shipped())
+    except models.Policy.DoesNotExist as error:
+        raise CommandError("the database has no active policy: run `manage.py setup`") from error
+    except (InvalidBundle, InvalidPolicy, DatabaseError) as error:
+        raise CommandError(str(error)) from error
 
 
 def read_rows(lines: Iterable[bytes]) -> Iterator[Row | BadLine]:
-    """JSON lines with a `response` and, if it is known, a `query` and an `id` (else the line's number)."""
+    """JSON lines with a `response` and, if known, a `query` and an `id` (else the line's number); blank ones are skipped."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -58,14 +75,14 @@ def read_rows(lines: Iterable[bytes]) -> Iterator[Row | BadLine]:
 
 def _read_row(number: int, line: bytes) -> Row:
     try:
-        row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        fields = json.loads(line.rstrip().decode("utf-8-sig" if number == 1 else "utf-8"), parse_constant=_refuse)
     except UnicodeDecodeError as error:
         raise ValueError("not UTF-8") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from error
-    if not isinstance(row, dict):
+    if not isinstance(fields, dict):
         raise ValueError("not a JSON object")
-    response, query = row.get("response"), row.get("query")
+    response, query, id = fields.get("response"), fields.get("query"), fields.get("id")
     if not isinstance(response, str) or not response.strip():
         raise ValueError("`response` must be a non-empty text")
     if query is not None and not isinstance(query, str):
@@ -73,7 +90,13 @@ def _read_row(number: int, line: bytes) -> Row:
     for name, text in (("response", response), ("query", query or "")):
         if len(text) > settings.MAX_TEXT_CHARS:
             raise ValueError(f"`{name}` is longer than {settings.MAX_TEXT_CHARS:,} characters")
-    return {**row, "id": row.get("id", number), "query": query or ""}
+    if id is not None and (isinstance(id, bool) or not isinstance(id, str | int | float) or id in (math.inf, -math.inf)):
+        raise ValueError("`id` must be a text or a number")
+    return Row(number, number if id is None else id, query or "", response, fields)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"not JSON: {constant}")
 
 
 async def classify_rows(
@@ -86,7 +109,7 @@ async def classify_rows(
         if isinstance(row, BadLine):
             return row
         async with running:
-            return row, await classifier.classify(row["response"], row["query"])
+            return row, await classifier.classify(row.response, row.query)
 
     source = iter(rows)
     while chunk := list(islice(source, CHUNK)):

@@ -51,11 +51,11 @@ def rules() -> RuleBasedClassifier:
     return RuleBasedClassifier.default()
 
 
-def shipped_bundle(*, portable: bool = False, progress: Callable[[str], None] = lambda line: None) -> Path:
+def shipped_bundle(*, progress: Callable[[str], None] = lambda line: None) -> Path:
     """The folder of the shipped model: there already, copied from what the image carries, or built. Raises InvalidBundle."""
     if settings.PREBUILT_MODELS_DIR:
         adopt_bundles(Path(settings.PREBUILT_MODELS_DIR), settings.MODELS_DIR)
-    return build_bundle(settings.MODELS_DIR, encoder=settings.ENCODER, portable=portable, progress=progress)
+    return build_bundle(settings.MODELS_DIR, encoder=settings.ENCODER, progress=progress)
 
 
 def finetuned() -> PharmacySafetyClassifier:

@@ -145,6 +145,9 @@ SAFE = [
     "I'd never tell anyone to triple their dose.",
     "You should talk to your doctor rather than increase your dose.",
     "Ibuprofen and acetaminophen can be taken together safely in adults.",
+    "Although it is tempting to double your dose, this can cause bleeding.",
+    "It's always safer to ask than to double your dose.",
+    "It's a common belief that it's fine to mix antibiotics and alcohol together; it is not.",
 ]
 
 UNSAFE = [

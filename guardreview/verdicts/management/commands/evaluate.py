@@ -3,16 +3,19 @@
 import asyncio
 import json
 from argparse import ArgumentParser
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from classifiers.bundle import InvalidBundle
-from classifiers.evaluation import Judged, as_text, evaluate
-from classifiers.result import severity_of
-from guardreview.verdicts.models import Policy
+from classifiers.combined import CombinedSafetyClassifier
+from classifiers.evaluation import Judged, Truth, as_text, evaluate
+from classifiers.policy import UNSAFE
+from classifiers.result import CATEGORIES, SAFE, Severity, family_of, severity_of
 from guardreview.verdicts.offline import BadLine, Row, cascade, classify_rows, read_rows
+
+FAMILIES = frozenset(map(family_of, CATEGORIES))
 
 
 class Command(BaseCommand):
@@ -27,17 +30,12 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="the report as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            classifier = cascade(active=options["active"], progress=self.stderr.write)
-        except InvalidBundle as error:
-            raise CommandError(str(error)) from error
-        except Policy.DoesNotExist as error:
-            raise CommandError("the database has no active policy: run `manage.py setup`") from error
+        classifier = cascade(active=options["active"], progress=self.stderr.write)
         reports, bad = {}, 0
         for name in options["files"]:
             try:
                 with Path(name).open("rb") as lines:
-                    judged, bad_here = asyncio.run(self._judge(name, classifier, read_rows(lines)))
+                    judged, bad_here = asyncio.run(self._judge(name, classifier, labelled(read_rows(lines))))
             except OSError as error:
                 raise CommandError(f"cannot read {name}: {error.strerror}") from error
             bad += bad_here
@@ -49,34 +47,50 @@ class Command(BaseCommand):
         if bad:
             raise CommandError(f"{bad} bad line{'s' if bad > 1 else ''}", returncode=1)
 
-    async def _judge(self, name: str, classifier: Any, rows: Any) -> tuple[list[Judged], int]:
+    async def _judge(
+        self, name: str, classifier: CombinedSafetyClassifier, rows: Iterable[Row | BadLine]
+    ) -> tuple[list[Judged], int]:
         judged, bad = [], 0
         async for answer in classify_rows(classifier, rows):
-            problem = answer if isinstance(answer, BadLine) else None
-            if not isinstance(answer, BadLine):
-                try:
-                    judged.append(_judged(*answer))
-                except ValueError as error:
-                    problem = BadLine(answer[0]["id"], str(error))
-            if problem:
+            if isinstance(answer, BadLine):
                 bad += 1
-                self.stderr.write(f"{name}, line {problem.number}: {problem.problem}")
+                self.stderr.write(f"{name}, line {answer.number}: {answer.problem}")
+            else:
+                row, verdict = answer
+                judged.append(Judged.of(truth_of(row), verdict))
         return judged, bad
 
 
-def _judged(row: Row, verdict: Any) -> Judged:
-    """`label`: safe or unsafe; a category's name in its place means unsafe. `categories`, or one `category`, may be there."""
-    label = row.get("label")
-    if not isinstance(label, str) or not label:
-        raise ValueError("`label` must be safe or unsafe")
-    unsafe = label != "safe"
-    listed = row.get("categories") or ([row["category"]] if row.get("category") not in (None, "", "none") else [])
-    if not isinstance(listed, list):
-        raise ValueError("`categories` must be a list")
-    categories = tuple(map(str, listed)) if unsafe else ()
-    if unsafe and not categories and label != "unsafe":
-        categories = (label,)
-    severity = str(row.get("severity") or "")
-    if unsafe and not severity and categories:
-        severity = max((severity_of(category) for category in categories), key=lambda s: s.rank).value
-    return Judged(unsafe, categories, severity if unsafe else "", verdict)
+def labelled(rows: Iterable[Row | BadLine]) -> Iterator[Row | BadLine]:
+    """The rows; one whose label cannot be read is a bad line, before any judge is paid for it."""
+    for row in rows:
+        if isinstance(row, Row):
+            try:
+                truth_of(row)
+            except ValueError as error:
+                yield BadLine(row.number, str(error))
+                continue
+        yield row
+
+
+def truth_of(row: Row) -> Truth:
+    """`label`: safe, unsafe or, for unsafe, a category's name. `categories`, or one `category`, and `severity` may be there.
+
+    A severity that is not stated is the gravest of the categories'. Raises ValueError.
+    """
+    label, severity = row.fields.get("label"), row.fields.get("severity") or ""
+    if label not in (SAFE, UNSAFE) and not (isinstance(label, str) and family_of(label) in FAMILIES):
+        raise ValueError("`label` must be safe, unsafe or a category")
+    if severity not in ("", *Severity):
+        raise ValueError("`severity` must be critical, major or minor")
+    category = row.fields.get("category")
+    categories = row.fields.get("categories") or ([] if category in (None, "", "none", SAFE) else [category])
+    if not isinstance(categories, list) or not all(isinstance(name, str) for name in categories):
+        raise ValueError("`categories` must be a list of texts")
+    if label == SAFE:
+        return Truth(unsafe=False)
+    if label != UNSAFE and not categories:
+        categories = [label]
+    if categories and not severity:
+        severity = max(map(severity_of, categories), key=lambda s: s.rank).value
+    return Truth(unsafe=True, categories=tuple(categories), severity=severity)

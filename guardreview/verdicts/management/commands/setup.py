@@ -18,11 +18,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--model-only", action="store_true", help="build the serving model; leave the database alone")
-        parser.add_argument("--portable", action="store_true", help="build it for any CPU, not this machine's kind alone")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            bundle = runtime.shipped_bundle(portable=options["portable"], progress=self.stdout.write)
+            bundle = runtime.shipped_bundle(progress=self.stdout.write)
         except InvalidBundle as error:
             raise CommandError(str(error)) from error
         if options["model_only"]:

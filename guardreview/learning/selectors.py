@@ -1,0 +1,77 @@
+"""Every non-trivial read of `learning`: how many labels there are of what, model versions with what was measured of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Case, Count, IntegerField, QuerySet, Value, When
+
+from guardreview.learning.models import TrainingRun
+from guardreview.review.models import Label
+from guardreview.verdicts.models import ModelVersion, Policy
+
+Stage = ModelVersion.Stage
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCounts:
+    """How many labels there are; `outcomes` by whether they confirm the verdict (None: it had not decided)."""
+
+    total: int
+    values: Mapping[str, int]
+    categories: Sequence[tuple[str, int]]
+    severities: Mapping[str, int]
+    outcomes: Mapping[bool | None, int]
+
+
+def label_counts() -> LabelCounts:
+    """One grouped query. An answer with several categories counts for each."""
+    rows = Label.objects.values("value", "categories", "severity", "review__confirms").annotate(n=Count("id"))
+    values: Counter[str] = Counter()
+    categories: Counter[str] = Counter()
+    severities: Counter[str] = Counter()
+    outcomes: Counter[bool | None] = Counter()
+    for row in rows:
+        values[row["value"]] += row["n"]
+        outcomes[row["review__confirms"]] += row["n"]
+        severities[row["severity"]] += row["n"]
+        for category in row["categories"]:
+            categories[category] += row["n"]
+    return LabelCounts(values.total(), values, categories.most_common(), severities, outcomes)
+
+
+def model_versions() -> QuerySet[ModelVersion]:
+    """The active version first, then candidates, then retired ones, the newest of each first."""
+    order = Case(
+        When(stage=Stage.ACTIVE, then=Value(0)),
+        When(stage=Stage.CANDIDATE, then=Value(1)),
+        default=Value(2),
+        output_field=IntegerField(),
+    )
+    return ModelVersion.objects.order_by(order, "-pk")
+
+
+def active_model() -> ModelVersion | None:
+    """The version that serves now."""
+    return ModelVersion.objects.filter(stage=Stage.ACTIVE).first()
+
+
+def active_policy() -> Policy | None:
+    """The policy that new exchanges are decided under."""
+    return Policy.objects.select_related("created_by").filter(is_active=True).first()
+
+
+def training_runs(limit: int = 10) -> list[TrainingRun]:
+    """The latest training runs."""
+    return list(TrainingRun.objects.select_related("requested_by", "model_version")[:limit])
+
+
+def metric(metrics: Mapping[str, Any], *path: str) -> Any:
+    """A measured value by its path; None where a version was registered without it."""
+    value: Any = metrics
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value

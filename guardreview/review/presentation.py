@@ -1,0 +1,192 @@
+"""Stored rows in the words and shapes that the pages show. Pure: no query, no request, no HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from classifiers.policy import UNSAFE
+from classifiers.result import CATEGORIES, SAFE, UNDECIDED, Decision, Layer, Severity, family_of
+from guardreview.core.models import User
+from guardreview.review.evidence import excerpt
+from guardreview.review.models import Review
+from guardreview.verdicts.models import ReviewItem
+
+CATEGORY_WORDS: Mapping[str, str] = {
+    "harmful_medical:dangerous_dosage": "Dangerous dosage",
+    "harmful_medical:unsafe_combination": "Unsafe combination",
+    "harmful_medical:contraindication": "Contraindication",
+    "harmful_medical:abrupt_stop": "Abrupt stop",
+    "harmful_medical:red_flag_reassurance": "False reassurance",
+    "harmful_medical:self_medication": "Self-medication",
+    "harmful_medical:misuse_route_or_form": "Wrong route or form",
+    "harmful_medical": "Other medical harm",
+    "discouraging_care": "Discouraging care",
+    "misinformation": "Misinformation",
+    "jailbreak_success": "Jailbreak",
+    "legal_advice": "Legal advice",
+    "pii:ssn": "Social security number",
+    "pii:email": "E-mail address",
+    "pii:credit_card": "Payment card",
+    "pii:phone": "Phone number",
+    "pii:mrn": "Medical record number",
+    "pii:date_of_birth": "Date of birth",
+    "pii:address": "Postal address",
+    "pii": "Other personal data",
+    UNSAFE: "Unsafe as a whole",
+    SAFE: "Nothing found",
+    UNDECIDED: "Uncertain",
+}
+GROUPS: Sequence[tuple[str, tuple[str, ...]]] = (
+    ("Medical harm", ("harmful_medical",)),
+    ("Care and information", ("discouraging_care", "misinformation")),
+    ("Conduct", ("jailbreak_success", "legal_advice")),
+    ("Personal data", ("pii",)),
+)
+"""The families of categories under the headings of the decision form."""
+KEYED = tuple(category for category in CATEGORY_WORDS if category in CATEGORIES and category != "harmful_medical")[:9]
+"""The categories that the keys 1 to 9 toggle: the same for every item, so that hands learn them."""
+LAYER_WORDS: Mapping[str, str] = {Layer.RULES: "Rules", Layer.FINETUNED: "Fine-tuned classifier", Layer.JUDGE: "LLM judge"}
+KIND_WORDS: Mapping[str, str] = {
+    ReviewItem.Kind.BLOCKED: "Blocked",
+    ReviewItem.Kind.HELD: "Held",
+    ReviewItem.Kind.SECOND_OPINION: "Second opinion",
+}
+DECISION_WORDS: Mapping[str, str] = {Decision.ALLOW: "Allowed", Decision.BLOCK: "Blocked", Decision.HOLD: "Held"}
+CONSEQUENCES: Mapping[str, Mapping[str, str]] = {
+    Decision.BLOCK: {
+        Review.Truth.SAFE: "Safe overturns the block; the app will be told.",
+        Review.Truth.UNSAFE: "Unsafe confirms the block.",
+    },
+    Decision.HOLD: {
+        Review.Truth.SAFE: "Safe settles what the cascade could not: the answer may be given.",
+        Review.Truth.UNSAFE: "Unsafe settles what the cascade could not: the answer stays withheld.",
+    },
+    Decision.ALLOW: {
+        Review.Truth.SAFE: "Safe confirms that it was allowed.",
+        Review.Truth.UNSAFE: "Unsafe overturns it; the app will be told.",
+    },
+}
+UNSURE_CONSEQUENCE = "Unsure sends it to a second pharmacist."
+
+
+def category_words(category: str) -> str:
+    """A category in plain words; one that this version does not know, readable at least."""
+    return CATEGORY_WORDS.get(category) or category.replace(":", ": ").replace("_", " ").capitalize()
+
+
+def display_name(user: User | None) -> str:
+    """How a person is called on the pages."""
+    return "" if user is None else (user.get_full_name() or user.get_username())
+
+
+def duration(span: timedelta) -> str:
+    """`40 s`, `12 min`, `3 h 05 min`, `2 d 4 h`; never negative."""
+    seconds = max(0, int(span.total_seconds()))
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes < 60:
+        return f"{minutes} min"
+    if hours < 24:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{days} d {hours % 24} h"
+
+
+def due_words(due_at: datetime, now: datetime) -> str:
+    """`due in 12 min` or `overdue by 3 min`."""
+    return f"overdue by {duration(now - due_at)}" if now > due_at else f"due in {duration(due_at - now)}"
+
+
+def outcome_words(review: Review, decision: str) -> str:
+    """What a review made of the verdict."""
+    if review.truth == Review.Truth.UNSURE:
+        return "Sent to a second pharmacist"
+    if review.confirms is None:
+        return "Settled"
+    verb = "confirmed" if review.confirms else "overturned"
+    return f"{'Block' if decision == Decision.BLOCK else 'Allowed answer'} {verb}"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """One line of the queue."""
+
+    item: ReviewItem
+    category: str
+    kind: str
+    query: str
+    response: str
+    app: str
+    waiting: str
+    due: str
+    overdue: bool
+    holder: str
+
+
+def queue_rows(items: Iterable[Any], *, user: User, now: datetime) -> list[QueueRow]:
+    """Items of `selectors.queue_page` as the queue shows them to `user`; a lease that has run out is nobody's."""
+    return [
+        QueueRow(
+            item=item,
+            category=category_words(item.category),
+            kind=KIND_WORDS[item.kind],
+            query=excerpt(item.query_head, 120),
+            response=excerpt(item.response_head),
+            app=item.exchange.app.name,
+            waiting=duration(now - item.created_at),
+            due=due_words(item.due_at, now),
+            overdue=now > item.due_at,
+            holder="" if not item.is_leased(now) else "you" if item.leased_by_id == user.pk else display_name(item.leased_by),
+        )
+        for item in items
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryChoice:
+    """A category as a checkbox; `key`: the digit that toggles it, or empty."""
+
+    value: str
+    words: str
+    key: str
+    checked: bool
+    suggested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryGroup:
+    """The checkboxes under one heading; `folded`: not shown until asked for."""
+
+    words: str
+    choices: Sequence[CategoryChoice]
+    folded: bool
+
+
+def category_groups(*, checked: Iterable[str], suggested: Iterable[str]) -> list[CategoryGroup]:
+    """Every category under its heading. Personal data, a long list, is folded unless one of it is checked or suggested."""
+    checked, suggested = set(checked), set(suggested)
+    groups = []
+    for words, families in GROUPS:
+        members = [category for category in CATEGORY_WORDS if category in CATEGORIES and family_of(category) in families]
+        choices = [
+            CategoryChoice(
+                category,
+                CATEGORY_WORDS[category],
+                str(KEYED.index(category) + 1) if category in KEYED else "",
+                category in checked,
+                category in suggested,
+            )
+            for category in members
+        ]
+        groups.append(CategoryGroup(words, choices, families == ("pii",) and not (checked | suggested) & set(members)))
+    return groups
+
+
+SEVERITY_MEANING: Mapping[str, str] = {
+    Severity.CRITICAL: "could kill or cause lasting harm",
+    Severity.MAJOR: "could cause harm that needs care",
+    Severity.MINOR: "little or no harm",
+}

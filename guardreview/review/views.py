@@ -1,0 +1,312 @@
+"""The reviewers' pages: sign-in, queue, item, decisions. Each view parses, calls a service or selector, and renders."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.views import LoginView
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.cache import get_conditional_response
+from django.utils.crypto import salted_hmac
+from django.utils.http import quote_etag
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from classifiers.result import CATEGORIES, Severity
+from guardreview.core.models import User
+from guardreview.core.roles import Act, requires
+from guardreview.core.services import audit
+from guardreview.review import presentation, selectors
+from guardreview.review.evidence import excerpt, findings_of, segments
+from guardreview.review.forms import DecisionForm, QueueFilterForm, opened_stamp
+from guardreview.review.models import Review
+from guardreview.review.services import (
+    InvalidReview,
+    ItemTaken,
+    LeaseLost,
+    item_lease,
+    item_lease_next,
+    item_release,
+    review_create,
+)
+from guardreview.review.trace import trace
+from guardreview.verdicts.models import ReviewItem
+
+SKIPPED, MAX_SKIPPED = "skipped", 100
+"""Where the session keeps the items that a reviewer skipped, and how many at most."""
+
+
+def home_of(user: User) -> str:
+    """Where a person's work begins: the queue, or the models for those who may not see it."""
+    return reverse("queue" if user.may(Act.READ_QUEUE) else "models")
+
+
+class SignInView(LoginView):
+    """Django's own, which lands each role where its work begins."""
+
+    template_name = "review/sign_in.html"
+    redirect_authenticated_user = True
+
+    def get_success_url(self) -> str:
+        user = cast(User, self.request.user)
+        address: str = self.get_redirect_url()
+        if not address or (address == reverse("queue") and not user.may(Act.READ_QUEUE)):
+            return home_of(user)
+        return address
+
+
+# --- The queue ----------------------------------------------------------------------------------------------------------
+@never_cache
+@require_GET
+@requires(Act.READ_QUEUE)
+def queue(request: HttpRequest) -> HttpResponse:
+    """Open items by deadline. Asked by htmx, the list alone, and nothing at all (304) while it is the same."""
+    filters = QueueFilterForm(request.GET).filters
+    try:
+        page = selectors.queue_page(filters=filters, cursor=request.GET.get("cursor", ""))
+    except ValueError:  # a cursor that somebody typed
+        return redirect(_queue_address(filters))
+    counts = selectors.open_counts()
+    context = {
+        "filters": filters,
+        "rows": presentation.queue_rows(page.items, user=cast(User, request.user), now=timezone.now()),
+        "counts": counts,
+        "severities": [
+            ("", "All", counts["total"], _queue_address(filters, severity="")),
+            *((s.value, s.value.capitalize(), counts.get(s, 0), _queue_address(filters, severity=s)) for s in Severity),
+        ],
+        "kinds": [
+            ("", "All kinds", _queue_address(filters, kind="")),
+            *((kind, words, _queue_address(filters, kind=kind)) for kind, words in presentation.KIND_WORDS.items()),
+        ],
+        "categories": [(name, words) for name, words in presentation.CATEGORY_WORDS.items() if name in CATEGORIES],
+        "first_page": "" if not request.GET.get("cursor") else _queue_address(filters),
+        "next_page": _queue_address(filters, cursor=page.next_cursor) if page.next_cursor else "",
+        "here": request.get_full_path(),
+    }
+    # After the last decision htmx is redirected here too, and then wants the page.
+    if request.htmx.target != "queue":  # type: ignore[attr-defined]
+        return render(request, "review/queue.html", context)
+    response = render(request, "review/_queue_refresh.html", context)
+    etag = quote_etag(salted_hmac("guardreview.review.queue", response.content).hexdigest()[:20])
+    response.headers["ETag"] = etag
+    return cast(HttpResponse, get_conditional_response(request, etag=etag, response=response))
+
+
+def _queue_address(filters: selectors.QueueFilter, **changes: str) -> str:
+    wanted = {"severity": filters.severity, "kind": filters.kind, "category": filters.category, **changes}
+    query = urlencode({name: value for name, value in wanted.items() if value})
+    return reverse("queue") + (f"?{query}" if query else "")
+
+
+@require_POST
+@requires(Act.DECIDE)
+def item_next(request: HttpRequest) -> HttpResponse:
+    """Take the open item with the nearest deadline."""
+    return _to_next(request)
+
+
+def _to_next(request: HttpRequest) -> HttpResponse:
+    """The next item; what was skipped comes again only when nothing else is left and the reviewer starts anew."""
+    skipped = request.session.get(SKIPPED, [])
+    item = item_lease_next(user=cast(User, request.user), skipped=skipped)
+    if item is not None:
+        return redirect("item", item_id=item.pk)
+    if skipped:
+        del request.session[SKIPPED]
+    messages.info(request, "Only what you skipped is left." if skipped else "Nothing else is waiting for you.")
+    return redirect("queue")
+
+
+# --- An item --------------------------------------------------------------------------------------------------------------
+@never_cache
+@require_GET
+@requires(Act.READ_QUEUE)
+def item(request: HttpRequest, item_id: int) -> HttpResponse:
+    """An item with all that is known of it, leased to whoever may decide it and comes first."""
+    found = get_object_or_404(ReviewItem, pk=item_id)
+    user = cast(User, request.user)
+    if user.may(Act.DECIDE):
+        with suppress(ItemTaken):  # the page says who has it
+            item_lease(item=found, user=user)
+    audit(actor=user.username, action="item.view", target=f"exchange:{found.exchange_id}")
+    return _item_page(request, item_id)
+
+
+def _item_page(
+    request: HttpRequest, item_id: int, *, form: DecisionForm | None = None, notice: str = "", status: int = 200
+) -> HttpResponse:
+    """The page as the item stands now; `form`: a decision that was not saved, kept with its message."""
+    try:
+        detail = selectors.item_detail(item_id=item_id)
+    except ReviewItem.DoesNotExist as error:
+        raise Http404 from error
+    user, verdict, response = cast(User, request.user), detail.exchange.verdict, detail.exchange.response
+    now = timezone.now()
+    holds = detail.item.leased_by_id == user.pk and detail.item.is_leased(now)
+    findings = findings_of(detail.layers, len(response))
+    context = {
+        "item": detail.item,
+        "exchange": detail.exchange,
+        "verdict": verdict,
+        "kind": presentation.KIND_WORDS[detail.item.kind],
+        "waiting": presentation.duration(now - detail.item.created_at),
+        "due": presentation.due_words(detail.item.due_at, now),
+        "conversation": detail.conversation,
+        "segments": segments(response, findings),
+        "findings": findings,
+        "trace": trace(verdict, detail.layers, findings),
+        "reviews": [(review, presentation.outcome_words(review, verdict.decision)) for review in detail.reviews],
+        "holds": holds,
+        "own_review": next((review for review in detail.reviews if review.reviewer_id == user.pk), None),
+        "taken": not holds and detail.item.is_leased(now),
+        "notice": notice,
+    }
+    if holds:
+        context |= _decision_context(detail.item, verdict, form)
+    return _at_the_item(render(request, "review/item.html", context, status=status))
+
+
+def _at_the_item(response: HttpResponse) -> HttpResponse:
+    """The address bar stays with the item where htmx shows an answer that is not saved: reloading must not submit again."""
+    if response.status_code != HTTPStatus.OK:
+        response.headers["HX-Push-Url"] = "false"
+    return response
+
+
+def _decision_context(item: ReviewItem, verdict: Any, form: DecisionForm | None) -> dict[str, Any]:
+    """The decision form: empty but for what the verdict suggests, or as it was sent."""
+    suggested = [category for category in verdict.categories if category in CATEGORIES]
+    sent = cast(QueryDict, form.data) if form is not None else None
+    checked = sent.getlist("categories") if sent is not None else suggested
+    consequences = presentation.CONSEQUENCES[verdict.decision]
+    return {
+        "token": item.lease_token,
+        "expires_in": max(0, int((item.lease_expires_at - timezone.now()).total_seconds())),  # type: ignore[operator]
+        "opened": (sent.get("opened") if sent is not None else "") or opened_stamp(),
+        "message": form.message if form is not None else "",
+        "truth": sent.get("truth", "") if sent is not None else "",
+        "severity": sent.get("severity", "") if sent is not None else verdict.severity,
+        "note": sent.get("note", "") if sent is not None else "",
+        "severities": [(s.value, s.value.capitalize(), presentation.SEVERITY_MEANING[s]) for s in Severity],
+        "groups": presentation.category_groups(checked=checked, suggested=suggested),
+        "truths": [
+            (Review.Truth.SAFE, "Safe", "S", consequences[Review.Truth.SAFE]),
+            (Review.Truth.UNSAFE, "Unsafe", "U", consequences[Review.Truth.UNSAFE]),
+            (Review.Truth.UNSURE, "Unsure", "Q", presentation.UNSURE_CONSEQUENCE),
+        ],
+    }
+
+
+@require_POST
+@requires(Act.DECIDE)
+def item_decide(request: HttpRequest, item_id: int) -> HttpResponse:
+    """Save a decision and go on with the next item. Nothing that was typed is lost: 422 and 409 bring it back."""
+    found = get_object_or_404(ReviewItem.objects.select_related("exchange__verdict"), pk=item_id)
+    form = DecisionForm(request.POST)
+    if form.is_valid():
+        fields = {name: form.cleaned_data[name] for name in ("truth", "categories", "severity", "note", "token")}
+        try:
+            review = review_create(item=found, reviewer=cast(User, request.user), seconds=form.seconds, **fields)
+        except InvalidReview as error:
+            form.add_error(None, str(error))
+        except LeaseLost:
+            return _not_saved(request, found, form)
+        else:
+            outcome = presentation.outcome_words(review, found.exchange.verdict.decision)
+            messages.success(request, f"Saved. {outcome}.")
+            return _to_next(request)
+    try:
+        item_lease(item=found, user=cast(User, request.user))
+    except ItemTaken:
+        return _not_saved(request, found, form)
+    return _item_page(request, item_id, form=form, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def _not_saved(request: HttpRequest, found: ReviewItem, form: DecisionForm) -> HttpResponse:
+    """409: the lease was lost. Still free, the item is taken again and the form comes back; else both statements are shown."""
+    user, sent = cast(User, request.user), cast(QueryDict, form.data)
+    try:
+        item_lease(item=found, user=user)
+    except ItemTaken as taken:
+        settled = taken.item.reviews.select_related("reviewer").order_by("-pk")
+        own = settled.filter(reviewer=user).first()
+        context = {
+            "item": taken.item,
+            "verdict": taken.item.exchange.verdict,
+            "theirs": own or (settled.exclude(truth=Review.Truth.UNSURE).first()),
+            "holder": taken.item.leased_by if taken.item.is_leased() else None,
+            "yours": {name: sent.get(name, "") for name in ("truth", "severity", "note")},
+            "your_categories": sent.getlist("categories") if sent.get("truth") == Review.Truth.UNSAFE else [],
+        }
+        return _at_the_item(render(request, "review/not_saved.html", context, status=HTTPStatus.CONFLICT))
+    notice = "Your hold on this item had ended, so your decision was not saved. You hold it again: please check and submit."
+    return _item_page(request, found.pk, form=form, notice=notice, status=HTTPStatus.CONFLICT)
+
+
+@require_POST
+@requires(Act.DECIDE)
+def item_skip(request: HttpRequest, item_id: int) -> HttpResponse:
+    """Give the item back undecided, and take the next one."""
+    found = get_object_or_404(ReviewItem, pk=item_id)
+    _release(request, found)
+    request.session[SKIPPED] = [*request.session.get(SKIPPED, []), found.pk][-MAX_SKIPPED:]
+    return _to_next(request)
+
+
+@require_POST
+@requires(Act.DECIDE)
+def item_hold(request: HttpRequest, item_id: int) -> JsonResponse:
+    """Extend the lease while somebody looks at the page. The token changes if the lease had run out meanwhile."""
+    try:
+        held = item_lease(item=get_object_or_404(ReviewItem, pk=item_id), user=cast(User, request.user))
+    except ItemTaken as taken:
+        decided = taken.item.status == ReviewItem.Status.DECIDED
+        return JsonResponse(
+            {"decided": decided, "holder": presentation.display_name(taken.item.leased_by)}, status=HTTPStatus.CONFLICT
+        )
+    return JsonResponse({"token": str(held.lease_token), "expires_in": settings.LEASE_S})
+
+
+@require_POST
+@requires(Act.DECIDE)
+def item_leave(request: HttpRequest, item_id: int) -> HttpResponse:
+    """Give the item back undecided: the page was left."""
+    _release(request, get_object_or_404(ReviewItem, pk=item_id))
+    return HttpResponse(status=204)
+
+
+def _release(request: HttpRequest, found: ReviewItem) -> None:
+    form = DecisionForm(request.POST)
+    form.is_valid()
+    if token := form.cleaned_data.get("token"):
+        item_release(item=found, user=cast(User, request.user), token=token)
+
+
+# --- What was decided -------------------------------------------------------------------------------------------------------
+@never_cache
+@require_GET
+@requires(Act.READ_QUEUE)
+def decided(request: HttpRequest) -> HttpResponse:
+    """The latest decisions: one's own, and for leads and auditors everybody's."""
+    user = cast(User, request.user)
+    sees_all = user.may(Act.READ_ALL_DECISIONS)
+    mine = not sees_all or (user.may(Act.DECIDE) and request.GET.get("by") == "me")
+    rows = [
+        {
+            "review": review,
+            "outcome": presentation.outcome_words(review, review.item.exchange.verdict.decision),
+            "query": excerpt(review.item.exchange.query, 120),
+            "response": excerpt(review.item.exchange.response),
+        }
+        for review in selectors.reviews_recent(user=user if mine else None)
+    ]
+    return render(request, "review/decided.html", {"rows": rows, "mine": mine, "both": sees_all and user.may(Act.DECIDE)})

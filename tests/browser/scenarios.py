@@ -1,0 +1,118 @@
+"""What the browser tests find in the database: `python -m tests.browser.scenarios NAME` empties it and makes one scenario.
+
+It runs in a process of its own: Playwright's event loop and Django's ORM do not share a thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "guardreview.settings")
+django.setup()
+
+from django.core.management import call_command  # noqa: E402
+from django.utils import timezone  # noqa: E402
+
+from guardreview.core.models import User  # noqa: E402
+from guardreview.learning.models import TrainingRun  # noqa: E402
+from guardreview.review.models import Review  # noqa: E402
+from guardreview.review.services import item_lease, review_create  # noqa: E402
+from guardreview.verdicts.models import ReviewItem  # noqa: E402
+from tests import scenes  # noqa: E402
+
+HOSTILE = (
+    "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'>"
+    "<style>body { display: none }</style></div><form action=//evil.example><b>bold</b> st\u200bop wor\u202erying"
+)
+
+
+def three() -> dict[str, Any]:
+    """Two blocked items and a held one."""
+    scenes.people()
+    first = scenes.item(due_in=-2, results=[scenes.rules("Just double your dose tonight; up to 8 grams a day is fine.")])
+    second = scenes.item("is my statin safe?", "Yes, as prescribed.", due_in=4, category="misinformation", severity="major")
+    third = scenes.item("may I?", "Ask us.", due_in=9, decision="hold", category="undecided", layer="judge")
+    return {"items": [first.pk, second.pk, third.pk]}
+
+
+def evidence() -> dict[str, Any]:
+    """One item that all three layers have spoken on, of a conversation, with overlapping evidence and hostile text."""
+    people = scenes.people()
+    query = "how many extra strength tylenol can i take a day?"
+    answer = f"Take up to 8 grams a day. Just double your dose tonight. You don't need to see a doctor.\n\n  {HOSTILE}"
+    judged = scenes.judge(answer, "8 grams a day. Just double your dose", "harmful_medical:dangerous_dosage")
+    model = scenes.finetuned(0.87, dangerous_dosage=0.74, red_flag_reassurance=0.41, self_medication=0.2, abrupt_stop=0.02)
+    earlier = scenes.item("hi", HOSTILE, age=30, due_in=30, conversation_id="c-1", severity="minor")
+    held = item_lease(item=earlier, user=people["lea"])
+    assert held.lease_token is not None
+    review_create(item=held, reviewer=people["lea"], token=held.lease_token, truth="safe", note=HOSTILE)
+    item = scenes.item(query, answer, results=[scenes.rules(answer), model, judged], conversation_id="c-1")
+    return {"item": item.pk, "decided": earlier.pk}
+
+
+def everything() -> dict[str, Any]:
+    """Something on every page: a full queue, decisions of all kinds, labels, model versions, training runs."""
+    people = scenes.people()
+    items = scenes.examples()
+    for number, item in enumerate(items[-6:]):
+        user = people[("ana", "ben", "lea")[number % 3]]
+        held = item_lease(item=item, user=user)
+        truth = ("unsafe", "safe", "unsure")[number % 3]
+        harm = {"categories": ["misinformation"], "severity": "major"} if truth == "unsafe" else {}
+        assert held.lease_token is not None
+        review_create(item=held, reviewer=user, token=held.lease_token, truth=truth, note="As the label says.", **harm)  # type: ignore[arg-type]
+    item_lease(item=items[1], user=people["ben"])
+    models = scenes.model_versions()
+    TrainingRun.objects.create(status="succeeded", requested_by=people["adam"], labels_used=120, model_version=models[-1])
+    TrainingRun.objects.create(status="running", requested_by=people["adam"], progress="embedding 610 train examples")
+    return {"items": [item.pk for item in items[:-6]], "decided": items[-6].pk, "taken": items[1].pk}
+
+
+def another() -> dict[str, Any]:
+    """One more urgent item, in what is there already."""
+    return {"item": scenes.item("and now?", "Yes, double it.", due_in=-30).pk}
+
+
+def expire() -> dict[str, Any]:
+    """Every lease has run out."""
+    ReviewItem.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    return {}
+
+
+def state() -> dict[str, Any]:
+    """Who holds what, and what was decided."""
+    now = timezone.now()
+    held = {
+        item.pk: item.leased_by.username
+        for item in ReviewItem.objects.select_related("leased_by")
+        if item.leased_by and item.is_leased(now)
+    }
+    reviews = [
+        {
+            "item": r.item_id,
+            "by": r.reviewer.username,
+            "truth": r.truth,
+            "categories": r.categories,
+            "severity": r.severity,
+            "note": r.note,
+        }
+        for r in Review.objects.select_related("reviewer")
+    ]
+    return {"held": held, "reviews": reviews, "users": User.objects.count()}
+
+
+ADDING: dict[str, Callable[[], dict[str, Any]]] = {"another": another, "expire": expire, "state": state}
+FRESH: dict[str, Callable[[], dict[str, Any]]] = {"three": three, "evidence": evidence, "everything": everything}
+
+if __name__ == "__main__":
+    name = sys.argv[1]
+    if name in FRESH:
+        call_command("flush", interactive=False, verbosity=0)
+    print(json.dumps({**ADDING, **FRESH}[name]()))

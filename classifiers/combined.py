@@ -21,12 +21,14 @@ from classifiers.result import (
     ClassifierResult,
     Decision,
     Layer,
+    Severity,
     Verdict,
     most_severe,
     severity_of,
 )
 
 log = logging.getLogger(__name__)
+LIKELY = 0.5
 
 SAFE_FALLBACK = (
     "I can't answer this question directly, to keep you safe. "
@@ -177,11 +179,13 @@ def _found_by_rules(results: Sequence[ClassifierResult]) -> tuple[str, ...]:
 
 def _hold(policy: Policy, results: Sequence[ClassifierResult], reason: str) -> Verdict:
     """Nobody could decide. What was suspected is kept, so that a pharmacist sees the gravest suspicion first."""
-    suspected = tuple(
-        dict.fromkeys(category for result in results if not _fault(result) and not result.is_safe for category in _named(result))
-    )
-    finetuned = next((r for r in results if r.layer == Layer.FINETUNED and r.scores and not _fault(r)), None)
-    gravest = most_severe(suspected) if suspected else _likeliest(finetuned) if finetuned else UNDECIDED
+    heard = [result for result in results if not _fault(result)]
+    suspected = tuple(dict.fromkeys(category for result in heard for category in _suspected(result)))
+    if suspected:
+        severity = severity_of(most_severe(suspected))
+    else:
+        # Nobody suspects a harm. Where no layer has read it at all, the worst must be assumed.
+        severity = Severity.MAJOR if any(result.layer == Layer.FINETUNED for result in heard) else Severity.CRITICAL
     opinions = [result.confidence for result in results if result.layer != Layer.RULES and not _fault(result)]
     last = results[-1] if results else None
     return Verdict(
@@ -191,7 +195,7 @@ def _hold(policy: Policy, results: Sequence[ClassifierResult], reason: str) -> V
         confidence=min(opinions, default=0.0),
         decision=Decision.HOLD,
         layer=last.layer if last else "",
-        severity=severity_of(gravest),
+        severity=severity,
         categories=suspected,
         evidence=tuple(evidence for result in results for evidence in result.evidence),
         latency_ms=sum(result.latency_ms for result in results),
@@ -199,6 +203,13 @@ def _hold(policy: Policy, results: Sequence[ClassifierResult], reason: str) -> V
         results=tuple(results),
         policy_version=policy.version,
     )
+
+
+def _suspected(result: ClassifierResult) -> tuple[str, ...]:
+    """What a layer found without deciding. A category that the fine-tuned classifier holds unlikely is only its best guess."""
+    if result.is_safe:
+        return ()
+    return tuple(category for category in _named(result) if result.scores.get(category, 1.0) >= LIKELY)
 
 
 class CombinedSafetyClassifier:

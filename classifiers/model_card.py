@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from classifiers.policy import UNSAFE, Policy, Threshold
-from classifiers.training import ALPHA, DELTA, TrainedHead
+from classifiers.training import ALPHA, BLOCK_PRECISION, DELTA, TrainedHead
 
 CATEGORY_BLOCK_AT = 0.97
 """A single category's score is not calibrated: it blocks only when it is all but certain."""
@@ -68,7 +68,7 @@ in style. A group (twins, paraphrases of one scenario) lies in one split.
 ## Operating point (the shipped policy)
 
 {guarantee}
-At P(unsafe) = {metrics["block_at"]:.3f} and above it is blocked, which at most one safe calibration item in fifty reaches.
+{_blocking(metrics["block_at"])}
 
 Measured on the test split, which neither training nor calibration saw, with exact 95 % intervals, for this layer alone:
 
@@ -90,3 +90,9 @@ it harmless and easier, will score differently, and no figure here was measured 
 def _rate_row(name: str, rate: dict[str, Any]) -> str:
     share = "-" if rate["rate"] is None else f"{rate['rate']:.1%}"
     return f"| {name} | {share} | {rate['k']} of {rate['n']} | {rate['low']:.1%} to {rate['high']:.1%} |"
+
+
+def _blocking(block_at: float) -> str:
+    if block_at >= 1:
+        return "No score marks a response that is unsafe often enough: this layer blocks nothing by itself."
+    return f"At P(unsafe) = {block_at:.3f} and above a response is blocked: of those, at least {BLOCK_PRECISION:.0%} are unsafe."

@@ -30,6 +30,7 @@ SCALE = 20.0
 MIN_POSITIVES = 12
 """A category with fewer training examples gets no score of its own."""
 REGULARISATION = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+BLOCK_PRECISION = 0.8
 ALPHA, DELTA = 0.05, 0.05
 """At most 5 % of critical unsafe responses allowed, with 95 % confidence."""
 
@@ -226,10 +227,7 @@ def _measure(head: Head, by_split: Mapping[str, Sequence[Example]], embeddings: 
         if example.critical:
             critical[example.group] = min(float(score), critical.get(example.group, 1.0))
     certificate = certify_allow_below(list(critical.values()), ALPHA, DELTA)
-    safe = np.sort([s for s, e in zip(scores["calibration"], by_split["calibration"], strict=True) if not e.unsafe])
-    # At most one safe calibration example in fifty is blocked outright; the rest of the doubtful go to the judge.
-    above = safe[len(safe) - 1 - len(safe) // 50] + 10**-DECIMALS
-    block_at = max(min(1.0, round(float(above), DECIMALS)), certificate.allow_below)
+    block_at = max(_block_at(scores["calibration"], [e.unsafe for e in by_split["calibration"]]), certificate.allow_below)
     test = by_split["test"]
     unsafe = np.array([e.unsafe for e in test])
     missed = scores["test"] < certificate.allow_below
@@ -257,6 +255,20 @@ def _measure(head: Head, by_split: Mapping[str, Sequence[Example]], embeddings: 
             "unsafe_blocked": _rate(blocked & unsafe, unsafe),
         },
     }
+
+
+def _block_at(scores: Any, unsafe: Sequence[bool]) -> float:
+    """The lowest score from which on a response is more than `BLOCK_PRECISION` likely to be unsafe, with 95 % confidence.
+
+    1, which no response reaches, where the calibration items show no such score: then the classifier blocks nothing by itself.
+    """
+    found, blocked = 1.0, 0
+    ranked = sorted(zip(scores, unsafe, strict=True), reverse=True)
+    for count, (score, is_unsafe) in enumerate(ranked, start=1):
+        blocked += is_unsafe
+        if clopper_pearson(blocked, count, confidence=0.9)[0] >= BLOCK_PRECISION:
+            found = float(score)
+    return found
 
 
 def _rate(hits: Any, among: Any) -> dict[str, Any]:

@@ -74,4 +74,5 @@ def _write_private(path: Path, text: str) -> None:
 def examples() -> list[tuple[str, dict[str, Any]]]:
     """(idempotency key, body) of each bundled example, as a chat app would submit it."""
     rows = (json.loads(line) for line in EXAMPLES.read_text(encoding="utf-8").splitlines() if line.strip())
-    return [(row["id"], {name: row[name] for name in ("query", "response", "metadata") if name in row}) for row in rows]
+    names = ("query", "response", "conversation_id", "metadata")
+    return [(row["id"], {name: row[name] for name in names if name in row}) for row in rows]

@@ -104,7 +104,7 @@ def is_hit(policy: Policy, result: ClassifierResult) -> bool:
     return any(score >= policy.threshold(category).block_at for category, score in result.scores.items())
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=400)
 @given(policies, all_results)
 def test_nothing_is_allowed_without_evidence(policy: Policy, results: tuple[ClassifierResult, ...]) -> None:
     verdict = decide(policy, results)
@@ -250,6 +250,12 @@ def test_an_escalating_rule_is_asked_about_and_its_category_kept() -> None:
     assert set(blocked.categories) == {"pii:email", "misinformation"}
 
 
+@pytest.mark.parametrize("escalating", [rules(escalate=True), dataclasses.replace(finetuned(unsafe=0.0), escalate=True)])
+def test_a_fast_layer_that_escalates_allows_nothing_however_safe_it_calls_it(escalating: ClassifierResult) -> None:
+    others = {Layer.RULES: rules(), Layer.FINETUNED: finetuned(unsafe=0.0), Layer(escalating.layer): escalating}
+    assert decide(POLICY, list(others.values())) is Layer.JUDGE
+
+
 def test_of_several_findings_the_most_severe_is_primary_and_all_are_listed() -> None:
     both = rules(False, "pii:email", categories=("pii:email", "legal_advice", "harmful_medical:abrupt_stop"))
     verdict = verdict_on(both)
@@ -319,7 +325,11 @@ def test_a_hold_names_the_gravest_suspicion_and_shows_all_evidence() -> None:
     held = verdict_on(suspicion, doubtful, failed)
     assert (held.category, held.severity, held.evidence) == ("legal_advice", Severity.MINOR, (evidence,))
     assert (held.latency_ms, held.cost_usd, held.policy_version) == (3.5, 0.25, "test")
-    assert verdict_on(rules(), doubtful, failed).severity is Severity.CRITICAL  # by its likeliest category
+    assert verdict_on(rules(), doubtful, failed).severity is Severity.MAJOR  # a guess is no suspicion
+    assert verdict_on(rules(), ClassifierResult.failed(Layer.FINETUNED, "gone"), failed).severity is Severity.CRITICAL
+    likely = finetuned(False, unsafe=0.6, **{"harmful_medical:abrupt_stop": 0.5, "misinformation": 0.2})
+    likely = dataclasses.replace(likely, categories=("harmful_medical:abrupt_stop", "misinformation"))
+    assert verdict_on(rules(), likely, failed).categories == ("harmful_medical:abrupt_stop",)
     assert (verdict_on(rules(), doubtful, failed).category, held.results[-1].error) == (UNDECIDED, "late")
 
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from classifiers.finetuned import DECIMALS, Floats, Head
+from classifiers.finetuned import Floats, Head
 from classifiers.policy import UNSAFE
 from classifiers.result import CATEGORIES, CRITICAL_FAMILIES, Severity, family_of, severity_of
 from classifiers.thresholds import certify_allow_below, clopper_pearson

@@ -172,7 +172,8 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 else:
-    DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": env.int("GUARDREVIEW_DB_POOL", default=20), "timeout": 10}}
+    POOL_SIZE = env.int("GUARDREVIEW_DB_POOL", default=20)
+    DATABASES["default"]["OPTIONS"] = {"pool": {"min_size": 1, "max_size": POOL_SIZE, "timeout": 10}}
 
 # --- Redis and Celery -------------------------------------------------------------------------------------------------
 REDIS_SOCKET = _private_socket()

@@ -31,7 +31,15 @@ def add(name: str, value: float, unit: str, peer: str, peer_value: float, n: int
     """One line of the table; `ratio` is value to peer."""
     ratio = round(value / peer_value, 3) if peer_value else None
     rows.append(
-        {"name": name, "value": round(value, 4), "unit": unit, "peer": peer, "peer_value": round(peer_value, 4), "ratio": ratio, "n": n}
+        {
+            "name": name,
+            "value": round(value, 4),
+            "unit": unit,
+            "peer": peer,
+            "peer_value": round(peer_value, 4),
+            "ratio": ratio,
+            "n": n,
+        }
     )
     shown = "-" if ratio is None else f"{ratio:.2f}"
     print(f"{name:24}{value:12.3f} {unit:6}{peer:46}{peer_value:12.3f}{shown:>8}{n:>7}", flush=True)
@@ -233,12 +241,20 @@ def queue_page() -> None:
         Exchange.objects.bulk_create(exchanges, batch_size=500)
         common = {"category": "harmful_medical:dangerous_dosage", "severity": "critical"}
         Verdict.objects.bulk_create(
-            [Verdict(exchange=e, decision="block", reason="r", confidence=0.9, layer="rules", policy=policy, latency_ms=1, **common)
-             for e in exchanges], batch_size=500,
-        )  # fmt: skip
+            [
+                Verdict(
+                    exchange=e, decision="block", reason="r", confidence=1, layer="rules", policy=policy, latency_ms=1, **common
+                )
+                for e in exchanges
+            ],
+            batch_size=500,
+        )
         now = timezone.now()
         ReviewItem.objects.bulk_create(
-            [ReviewItem(exchange=e, kind="blocked", due_at=now + timedelta(seconds=n), **common) for n, e in enumerate(exchanges)],
+            [
+                ReviewItem(exchange=e, kind="blocked", due_at=now + timedelta(seconds=n), **common)
+                for n, e in enumerate(exchanges)
+            ],
             batch_size=500,
         )
         have = wanted

@@ -1,4 +1,4 @@
-"""The whole service as a user starts it, `manage.py run`, in a scratch folder on a free port: for live tests and the benchmark."""
+"""The whole service as a user starts it, in a scratch folder on a free port: for live tests and the benchmark."""
 
 from __future__ import annotations
 
@@ -92,7 +92,10 @@ def _belongs_to(process: psutil.Process, folder: Path) -> bool:
 
 @contextmanager
 def running_service(**environment: str) -> Iterator[Service]:
-    """Start it, wait until it has answered its examples, and stop it as Ctrl-C does. Raises AssertionError if it does not come up."""
+    """Start it, wait until it has answered its examples, and stop it as Ctrl-C does.
+
+    Raises AssertionError if it does not come up.
+    """
     folder = Path(tempfile.mkdtemp(prefix="guardreview-live-"))
     link_models(folder)
     with socket.socket() as free:

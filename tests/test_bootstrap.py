@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -246,6 +247,22 @@ def test_tools_are_installed_when_asked_for(clone: Path) -> None:
 
 def test_the_status_of_the_command_is_handed_on(clone: Path) -> None:
     assert run_in(clone, "python", "-c", "raise SystemExit(7)").returncode == 7
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a process that its parent died")
+def test_the_command_ends_with_make(clone: Path) -> None:
+    sleep = shlex.join(
+        [sys.executable, "guardreview/bootstrap.py", "python", "-c", "import time; print(1, flush=True); time.sleep(60)"]
+    )
+    environment = os.environ | {"GUARDREVIEW_VAR_DIR": str(clone / "var")}
+    command = ["make", "--file=/dev/null", f"--eval=run: ; @exec {sleep}", "run"]
+    with subprocess.Popen(command, cwd=clone, env=environment, stdout=subprocess.PIPE, text=True) as make:
+        assert make.stdout is not None
+        assert make.stdout.readline() == "1\n"
+        (child,) = psutil.Process(make.pid).children()
+        make.kill()
+        make.wait()
+        child.wait(10)
 
 
 def test_what_cannot_be_installed_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

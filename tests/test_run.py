@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -30,7 +31,7 @@ PROCESSES = {"redis", "web", "cascade", "judge", "learning", "beat"}
 
 
 class Run:
-    """A `manage.py run`, in a terminal of its own or with its output in a pipe."""
+    """A `manage.py run`: under make in a terminal of its own, or by itself with its output in a pipe."""
 
     def __init__(self, folder: Path, *, terminal: bool = False, **environment: str) -> None:
         self.folder = folder
@@ -39,8 +40,10 @@ class Run:
         self.environment = {**unset, "GUARDREVIEW_VAR_DIR": str(folder), "GUARDREVIEW_SWEEP_AFTER_S": "2", **environment}
         self.output = ""
         self.ours, theirs = os.openpty() if terminal else os.pipe()
+        command = [sys.executable, "manage.py", "run", "--port", str(self.port)]
+        under_make = ["make", "--no-print-directory", "--file=/dev/null", f"--eval=run: ; @exec {shlex.join(command)}", "run"]
         self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "run", "--port", str(self.port)],
+            under_make if terminal else command,
             cwd=ROOT,
             env=self.environment,
             stdin=theirs if terminal else subprocess.DEVNULL,
@@ -72,11 +75,14 @@ class Run:
         key = (self.folder / "demo_api_key").read_text().strip()
         return Service(f"http://127.0.0.1:{self.port}", key, {}, self.folder, self.environment)
 
+    def supervisord(self) -> psutil.Process:
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        return next(process for process in below if any(part.endswith("supervision.py") for part in process.cmdline()))
+
     def family(self) -> dict[str, psutil.Process]:
         """What supervisord runs, by name."""
-        (supervisord,) = psutil.Process(self.process.pid).children()
         named = {}
-        for process in supervisord.children():
+        for process in self.supervisord().children():
             with suppress(psutil.Error):  # it has just ended
                 # Redis writes its title over its environment.
                 named[process.environ().get("SUPERVISOR_PROCESS_NAME", "redis")] = process
@@ -90,7 +96,7 @@ def free_port() -> int:
         return port
 
 
-def left_over(folder: Path) -> list[str]:
+def left_over(folder: Path) -> list[psutil.Process]:
     """Processes that were started for this data folder, other than this one."""
     found = []
     for process in psutil.process_iter():
@@ -99,7 +105,7 @@ def left_over(folder: Path) -> list[str]:
             is_redis = line.startswith("redis-server") or "/redis-server" in line
             belongs = str(folder) in line if is_redis else process.environ().get("GUARDREVIEW_VAR_DIR") == str(folder)
             if belongs and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(line)
+                found.append(process)
         except psutil.Error:
             continue
     return found
@@ -126,11 +132,10 @@ def start(folder: Path) -> Iterator[Callable[..., Run]]:
         return runs[-1]
 
     yield started
+    for process in left_over(folder):
+        process.kill()
     for run in runs:
-        if run.process.poll() is None:
-            run.process.kill()
-            run.process.wait()
-    eventually(lambda: not left_over(folder))
+        run.process.wait(30)
 
 
 def another_run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -169,17 +174,21 @@ def test_the_first_run_in_a_terminal(start: Callable[..., Run], folder: Path, tm
 
     os.write(run.ours, b"\x03")  # Ctrl-C, to the whole foreground group
     pressed = time.monotonic()
-    assert run.ended() == 0
+    assert run.ended() == -signal.SIGINT  # make's; the run's own is 0, or make would say so
     assert time.monotonic() - pressed < 8
     assert run.output.splitlines()[-1] == "stopped"
     assert left_over(folder) == []
 
 
 def test_a_later_run_is_up_soon_keeps_the_data_and_mends_itself(start: Callable[..., Run], folder: Path) -> None:
+    if not (folder / "examples_sent").exists():  # this test is run by itself
+        start().process.send_signal(signal.SIGINT)
+        eventually(lambda: not left_over(folder))
     key = (folder / "demo_api_key").read_text()
+    is_busy = os.getloadavg()[0] > (os.cpu_count() or 1)  # with other things than this
     started = time.monotonic()
     run = start()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < (30 if is_busy else 10)
     assert (folder / "demo_api_key").read_text() == key
     assert "Accounts    as before" in run.output
     assert "examples" not in run.output
@@ -227,7 +236,7 @@ def hang_up(run: Run) -> None:
 
 
 def kill_supervisord(run: Run) -> None:
-    psutil.Process(run.process.pid).children()[0].kill()
+    run.supervisord().kill()
 
 
 def press_ctrl_c_twice(run: Run) -> None:
@@ -241,7 +250,7 @@ def press_ctrl_c_twice(run: Run) -> None:
     [
         (lambda run: run.process.send_signal(signal.SIGHUP), 0),
         (lambda run: run.process.kill(), -signal.SIGKILL),
-        (hang_up, 0),
+        (hang_up, -signal.SIGHUP),
         (kill_supervisord, 1),
         (press_ctrl_c_twice, 0),
     ],

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 HISTORY_TURNS = 10
+HISTORY_CHARS = 20_000
 
 
 class ChatNotConfigured(Exception):
@@ -42,7 +43,7 @@ async def ask(message: str, history: Sequence[tuple[str, str]] = ()) -> str:
     if not settings.CHAT["model"]:
         raise ChatNotConfigured
     messages = [{"role": "system", "content": settings.CHAT["system_prompt"]}]
-    for question, answer in history:
+    for question, answer in _latest(history):
         messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     messages.append({"role": "user", "content": message})
     try:
@@ -56,6 +57,16 @@ async def ask(message: str, history: Sequence[tuple[str, str]] = ()) -> str:
     else:
         return _answer(completion)
     raise fault  # out here, so that the provider's error, which may echo the text, is not its context
+
+
+def _latest(history: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+    """The end of the history that fits `HISTORY_CHARS`: a model's context has its bounds, and its owner pays by length."""
+    length = 0
+    for position in range(len(history) - 1, -1, -1):
+        length += sum(map(len, history[position]))
+        if length > HISTORY_CHARS:
+            return history[position + 1 :]
+    return history
 
 
 def _make_client() -> AsyncOpenAI:

@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 from classifiers.result import Decision
 from guardreview.core.models import App
 from guardreview.review.models import Label
-from guardreview.review.selectors import label_rows, labels, outcome_of
+from guardreview.review.selectors import LabelRow, label_rows, labels, outcome_of
 from guardreview.verdicts.models import Exchange
 from guardreview.verdicts.services import layer_result_as_library
 
@@ -129,9 +129,7 @@ def _row_as_json(exchange: Exchange) -> dict[str, Any]:
     }
 
 
-def label_page(
-    *, app: App, limit: int, cursor: str = "", since: datetime | None = None
-) -> tuple[list[dict[str, Any]], str | None]:
+def label_page(*, app: App, limit: int, cursor: str = "", since: datetime | None = None) -> tuple[list[LabelRow], str | None]:
     """The app's settled labels in the order in which they were settled, and the cursor of the next page. Raises InvalidCursor."""
     rows: QuerySet[Label] = labels(app=app, since=since)
     if cursor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -111,7 +111,7 @@ def _list_exchanges(request: Request) -> Response:
     return _page(exchange_page, app=request.user.app, **query.validated_data)
 
 
-def _page(read: Callable[..., tuple[list[dict[str, Any]], str | None]], **filters: Any) -> Response:
+def _page(read: Callable[..., tuple[Sequence[Mapping[str, Any]], str | None]], **filters: Any) -> Response:
     try:
         rows, next_cursor = read(**filters)
     except InvalidCursor:

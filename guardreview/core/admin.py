@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import Group
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -14,6 +15,7 @@ from guardreview.core.services import api_key_create, audit
 
 admin.site.site_header = admin.site.site_title = "GuardReview administration"
 admin.site.site_url = "/"
+admin.site.unregister(Group)  # what a person may do follows from the role
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):

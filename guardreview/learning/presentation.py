@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from guardreview.learning.selectors import LabelCounts, metric
-from guardreview.review.presentation import category_words
-from guardreview.verdicts.models import ModelVersion
+from guardreview.review.presentation import GROUPS, category_words
+from guardreview.verdicts.models import ModelVersion, Policy
 
 RATES = (
     ("critical_missed", "Critical answers missed", "allowed although they could kill or cause lasting harm"),
@@ -90,6 +90,16 @@ def _percent(share: float) -> str:
     """One decimal below 10 %, where it tells something."""
     number = round(100 * share, 1)
     return f"{number:.0f} %" if number >= 10 or number == int(number) else f"{number:.1f} %"
+
+
+def threshold_rows(policy: Policy) -> list[tuple[str, float, float]]:
+    """(of what, allowed below, blocked from) for each key of a policy; a family's key holds for all of its categories."""
+    families = {families[0]: words for words, families in GROUPS if len(families) == 1}
+    words = {**families, "default": "Everything else"}
+    return [
+        (words.get(key) or category_words(key), bounds["allow_below"], bounds["block_at"])
+        for key, bounds in policy.thresholds.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from guardreview.core.models import App, User
 from guardreview.core.services import audit
 from guardreview.learning.models import TrainingRun
 from guardreview.review.models import Label
-from guardreview.review.selectors import label_rows, labels
+from guardreview.review.selectors import LabelRow, label_rows, labels
 from guardreview.verdicts.models import ModelVersion
 from guardreview.verdicts.services import model_version_register
 
@@ -59,15 +59,14 @@ def _jsonl(rows: QuerySet[Label]) -> Iterator[str]:
 
 def _csv(rows: QuerySet[Label]) -> Iterator[str]:
     buffer = io.StringIO()
-    writer: csv.DictWriter[str] | None = None
+    writer = csv.DictWriter(buffer, fieldnames=list(LabelRow.__annotations__), lineterminator="\r\n")
+    writer.writeheader()
+    yield buffer.getvalue()
     for row in label_rows(rows):
-        if writer is None:
-            writer = csv.DictWriter(buffer, fieldnames=list(row), lineterminator="\r\n")
-            writer.writeheader()
-        writer.writerow({key: _cell(value) for key, value in row.items()})
-        yield buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()
+        writer.writerow({key: _cell(value) for key, value in row.items()})
+        yield buffer.getvalue()
 
 
 def _cell(value: object) -> object:
@@ -101,9 +100,7 @@ def label_examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
     return examples
 
 
-def labels_train(
-    *, rows: Iterable[Mapping[str, Any]], actor: User | None, progress: Callable[[str], None]
-) -> ModelVersion:
+def labels_train(*, rows: Iterable[Mapping[str, Any]], actor: User | None, progress: Callable[[str], None]) -> ModelVersion:
     """Train on the corpus and these label rows, build the bundle and register it as a candidate. Raises InvalidExample."""
     examples = label_examples(rows)
     progress(f"training on the corpus and {len(examples)} labels")

@@ -61,10 +61,11 @@ def labels_download(request: HttpRequest) -> HttpResponseBase:
 @requires(Act.READ_MODELS)
 def models(request: HttpRequest) -> HttpResponse:
     """Model versions, training runs, and the policy in force."""
-    runs = selectors.training_runs()
+    runs, policy = selectors.training_runs(), selectors.active_policy()
     context = {
         "cards": [presentation.model_card(model) for model in selectors.model_versions()],
-        "policy": selectors.active_policy(),
+        "policy": policy,
+        "thresholds": presentation.threshold_rows(policy) if policy else [],
         "label_count": Label.objects.count(),
         **_runs_context(runs),
     }

@@ -30,9 +30,7 @@ class Review(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["item"], condition=~Q(truth="unsure"), name="one_settling_review_per_item"
-            ),
+            models.UniqueConstraint(fields=["item"], condition=~Q(truth="unsure"), name="one_settling_review_per_item"),
             models.UniqueConstraint(fields=["item", "reviewer"], name="one_review_per_reviewer"),
             models.CheckConstraint(
                 condition=Q(truth="unsafe") | (Q(severity="") & Q(categories=[])), name="only_unsafe_has_categories"

@@ -57,7 +57,7 @@ KIND_WORDS: Mapping[str, str] = {
 DECISION_WORDS: Mapping[str, str] = {Decision.ALLOW: "Allowed", Decision.BLOCK: "Blocked", Decision.HOLD: "Held"}
 CONSEQUENCES: Mapping[str, Mapping[str, str]] = {
     Decision.BLOCK: {
-        Review.Truth.SAFE: "Safe overturns the block; the app will be told.",
+        Review.Truth.SAFE: "Safe overturns the block; the app sees it as the outcome.",
         Review.Truth.UNSAFE: "Unsafe confirms the block.",
     },
     Decision.HOLD: {
@@ -66,7 +66,7 @@ CONSEQUENCES: Mapping[str, Mapping[str, str]] = {
     },
     Decision.ALLOW: {
         Review.Truth.SAFE: "Safe confirms that it was allowed.",
-        Review.Truth.UNSAFE: "Unsafe overturns it; the app will be told.",
+        Review.Truth.UNSAFE: "Unsafe overturns it; the app sees it as the outcome.",
     },
 }
 UNSURE_CONSEQUENCE = "Unsure sends it to a second pharmacist."

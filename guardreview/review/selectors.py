@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Left
@@ -149,7 +149,26 @@ def labels(*, app: App | None = None, since: datetime | None = None) -> QuerySet
     return rows
 
 
-def label_rows(queryset: QuerySet[Label]) -> Iterator[dict[str, Any]]:
+class LabelRow(TypedDict):
+    """One label as an export has it, in its columns' order."""
+
+    id: str
+    query: str
+    response: str
+    label: str
+    categories: list[str]
+    severity: str | None
+    verdict: str
+    verdict_category: str
+    layer: str
+    confirms: bool | None
+    reviewer: str
+    app: str
+    inclusion_probability: float
+    labelled_at: str
+
+
+def label_rows(queryset: QuerySet[Label]) -> Iterator[LabelRow]:
     """Labels as export rows, streamed. The reviewer is a pseudonym; the texts are the patients' words."""
     for label in queryset.iterator(chunk_size=500):
         exchange, verdict = label.exchange, label.exchange.verdict

@@ -79,10 +79,10 @@ class PolicyAdmin(admin.ModelAdmin):
     actions = ("activate",)
 
     def get_fieldsets(self, request: HttpRequest, obj: Policy | None = None) -> Any:
-        if obj is not None:
-            names = ("thresholds", "layers", "judge_min_confidence", "judge_model", "note", "created_by", "created_at", "is_active")
-            return ((None, {"fields": names}),)
         general = ("layers", "judge_min_confidence", "judge_model", "note")
+        if obj is not None:
+            history = ("created_by", "created_at", "is_active")
+            return ((None, {"fields": ("thresholds", *general, *history)}),)
         rows = tuple(tuple(field_name(key, bound) for bound in BOUNDS) for key in THRESHOLD_KEYS)
         explained = "On P(unsafe): blocked at `block at` and above, allowed below `allow below`, the judge in between."
         return ((None, {"fields": general}), ("Thresholds", {"fields": rows, "description": explained}))

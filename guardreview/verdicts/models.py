@@ -109,7 +109,9 @@ class Exchange(models.Model):
     idempotency_key = models.CharField(max_length=200, null=True, blank=True)  # noqa: DJ001 - null is "no key", of which many may be
     body_digest = models.CharField(max_length=64)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
-    policy = models.ForeignKey(Policy, null=True, on_delete=models.PROTECT, help_text="The policy that its first layer ran under.")
+    policy = models.ForeignKey(
+        Policy, null=True, on_delete=models.PROTECT, help_text="The policy that its first layer ran under."
+    )
     attempts = models.PositiveSmallIntegerField(default=0, help_text="How often a worker began on it.")
     sweeps = models.PositiveSmallIntegerField(default=0, help_text="How often it was enqueued again.")
     enqueued_at = models.DateTimeField(default=timezone.now)

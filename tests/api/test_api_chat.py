@@ -78,6 +78,17 @@ def test_the_model_is_told_the_conversation_as_the_patient_read_it(
     assert [message["content"] for message in messages[1:]] == ["First?", FALLBACK, "Second?"]
 
 
+def test_of_a_long_conversation_the_model_is_told_the_end(
+    api: ApiClient, chat_app: App, model: JudgeServer, redis_server: RedisServer, settings: Any
+) -> None:
+    settings.MAX_WAIT_S = 0
+    for number in range(12):
+        Exchange.objects.create(app=chat_app, query=f"{number:05} " * 1000, response="x", body_digest="", conversation_id="c1")
+    api.post("/api/chat", {"message": "And now?", "conversation_id": "c1"})
+    told = [message["content"][:5] for message in model.requests[-1].body["messages"] if message["role"] == "user"]
+    assert told == ["00009", "00010", "00011", "And n"]
+
+
 def test_without_a_model_the_settings_are_named(api: ApiClient, settings: Any) -> None:
     settings.CHAT = {**settings.CHAT, "model": ""}
     problem = assert_problem(api.post("/api/chat", {"message": "Hello?"}), 503)

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from guardreview.api.limits import BodyLimit
 
@@ -52,3 +53,16 @@ def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
 def test_a_body_that_proves_too_large_is_read_no_further(headers: list[tuple[bytes, bytes]]) -> None:
     status, _, read = post([b"x" * 60] * 50, headers)
     assert (status, read) == (413, 2)
+
+
+@pytest.mark.django_db
+def test_the_server_has_the_bound() -> None:
+    from guardreview import asgi
+
+    try:
+        assert isinstance(asgi.application, BodyLimit)
+        assert asgi.application.max_bytes == settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        assert settings.DATA_UPLOAD_MAX_MEMORY_SIZE >= 2 * 12 * settings.MAX_TEXT_CHARS, "two texts of escaped surrogate pairs"
+    finally:
+        if asgi.held_connection is not None:
+            asgi.held_connection.close()

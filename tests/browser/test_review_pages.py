@@ -46,7 +46,7 @@ def test_three_items_by_keyboard_alone_and_the_queue_shrinks(site: Site, visit: 
     assert page.url.endswith(f"/items/{made['items'][1]}")
     page.wait_for_timeout(SETTLED_MS)
     page.keyboard.press("o")
-    expect(page.get_by_text("Safe overturns the block; the app will be told.")).to_be_visible()
+    expect(page.get_by_text("Safe overturns the block; the app sees it as the outcome.")).to_be_visible()
     page.keyboard.press("Control+Enter")
 
     expect(heading(page)).to_have_text("Uncertain")
@@ -108,7 +108,6 @@ def test_keys_rest_while_typing_on_repeat_and_with_modifiers(site: Site, visit: 
     expect(page.locator("[name=truth]:checked")).to_have_count(0)
     page.keyboard.down("2")
     page.keyboard.down("2")  # held down: the system repeats it
-    page.keyboard.down("2")
     expect(page.locator("[name=categories][data-key='2']")).to_be_checked()
     page.keyboard.up("2")
     page.keyboard.press("2")
@@ -170,14 +169,21 @@ def test_a_reloaded_item_stays_held_a_closed_one_is_free(site: Site, visit: Visi
     visitor.page.reload()
     visitor.page.wait_for_timeout(2000)
     assert site.scenario("state")["held"] == {str(item): "ana"}
-    token = visitor.page.locator("#decision [name=token]").input_value()
-    visitor.page.keyboard.press("s")
     visitor.page.close(run_before_unload=True)
     other = visitor.new_page()
     other.goto("/decided")
     other.wait_for_timeout(500)
     assert site.scenario("state")["held"] == {}
-    assert token
+
+
+def test_signing_out_gives_the_item_back(site: Site, visit: Visit) -> None:
+    item = site.scenario("three")["items"][0]
+    page = visit("ana").page
+    page.goto(f"/items/{item}")
+    page.click(".menu summary")
+    page.click("text=Sign out")
+    page.wait_for_url("**/sign-in")
+    assert site.scenario("state")["held"] == {}
 
 
 def test_a_stale_decision_shows_both_and_nothing_is_overwritten(site: Site, visit: Visit) -> None:

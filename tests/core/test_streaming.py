@@ -5,7 +5,6 @@ import threading
 import warnings
 from collections.abc import AsyncIterator, Iterator
 
-from asgiref.sync import async_to_sync
 from django.core.handlers.asgi import ASGIRequest
 from django.test import AsyncRequestFactory, RequestFactory
 
@@ -52,15 +51,15 @@ def test_an_asynchronous_server_gets_them_from_another_thread_as_they_are_made()
     assert threading.get_ident() not in threads
 
 
-def test_a_reader_that_goes_away_ends_the_reading() -> None:
-    ended: list[bool] = []
+def test_a_reader_that_goes_away_ends_the_reading_in_the_thread_that_reads() -> None:
+    ended: list[int] = []
 
     def endless() -> Iterator[str]:
         try:
             while True:
                 yield "x" * CHUNK_BYTES
         finally:
-            ended.append(True)
+            ended.append(threading.get_ident())
 
     async def read_one() -> None:
         chunks = stream(endless(), request=AsyncRequestFactory().get("/"))
@@ -68,8 +67,9 @@ def test_a_reader_that_goes_away_ends_the_reading() -> None:
         await anext(chunks)
         await chunks.aclose()  # type: ignore[attr-defined]
 
-    async_to_sync(read_one)()
-    assert ended == [True]
+    asyncio.run(read_one())
+    assert len(ended) == 1
+    assert ended != [threading.get_ident()]
 
 
 def test_nothing_is_an_empty_answer() -> None:

@@ -62,6 +62,11 @@ def test_csv_reads_back_and_runs_no_formula(app: App, lead: User) -> None:
     assert (row["response"], row["categories"], row["query"]) == ('Line one,\n"two" ✓', "misinformation;pii", "'=1+1")
 
 
+def test_a_csv_without_labels_has_its_header(db: None) -> None:
+    (header,) = services.labels_export(format="csv", actor="lead")
+    assert header.startswith("id,query,response,label,")
+
+
 def test_an_app_exports_its_own_alone(app: App, lead: User) -> None:
     settle(app, lead, "mine")
     settle(App.objects.create(name="other"), lead, "theirs")

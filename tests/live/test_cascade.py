@@ -51,9 +51,7 @@ def test_a_rule_blocks_without_asking_the_judge(service: Service, judge: JudgeSe
         (Reply(judgment(True, confidence=0.3, reason="who knows")), "hold"),
     ],
 )
-def test_the_judge_decides_what_the_fast_layers_leave(
-    service: Service, judge: JudgeServer, reply: Reply, decision: str
-) -> None:
+def test_the_judge_decides_what_the_fast_layers_leave(service: Service, judge: JudgeServer, reply: Reply, decision: str) -> None:
     judge.script(reply)
     body = service.submit(*UNCERTAIN)
     assert (body["decision"], set(results(body))) == (decision, {"rules", "finetuned", "judge"})
@@ -100,7 +98,8 @@ def test_a_worker_killed_at_work_costs_no_verdict(service: Service) -> None:
     """Pool process and parent alike are killed while exchanges come in; each gets its verdict, once."""
     ids = []
     for number in range(12):
-        _, body = service.call("POST", "/api/v1/exchanges", {"query": "I forgot.", "response": f"Double your dose, patient {number}."})
+        exchange = {"query": "I forgot.", "response": f"Double your dose, patient {number}."}
+        _, body = service.call("POST", "/api/v1/exchanges", exchange)
         ids.append(body["id"])
         if number in (3, 8):
             for process in service.workers("cascade") if number == 8 else service.workers("cascade")[-1:]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -207,6 +205,7 @@ def test_many_guesses_are_locked_out_on_a_page_of_ours(client: Client, people: d
         response = client.post("/sign-in", {"username": "ana", "password": "guess"})
     assert response.status_code == 429
     assert "Too many attempts" in page(response)
+    assert "Try again in 15 min" in page(response)
     right = client.post("/sign-in", {"username": "ana", "password": scenes.PASSWORD})
     assert right.status_code == 429
 
@@ -338,20 +337,12 @@ def ten_thousand(db: None) -> None:
 
 
 @pytest.mark.usefixtures("ten_thousand")
-def test_the_first_page_of_ten_thousand_takes_four_queries_and_less_than_100_ms(
-    signed_in: SignIn, django_assert_num_queries: Any
-) -> None:
+def test_the_first_page_of_ten_thousand_takes_four_queries(signed_in: SignIn, django_assert_num_queries: Any) -> None:
     client = signed_in("ana")
     client.get("/")
-    with django_assert_num_queries(4):  # session, person, page, counts
-        assert client.get("/").status_code == 200
     for address in ("/", "/?severity=critical", "/?kind=held&severity=minor", "/?category=misinformation"):
-        took = []
-        for _ in range(7):
-            begun = time.perf_counter()
-            client.get(address)
-            took.append(time.perf_counter() - begun)
-        assert statistics.median(took) < 0.1, address
+        with django_assert_num_queries(4):  # session, person, page, counts
+            assert client.get(address).status_code == 200
 
 
 @pytest.mark.usefixtures("ten_thousand")

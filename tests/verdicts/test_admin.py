@@ -75,9 +75,7 @@ def test_a_new_policy_is_prefilled_and_becomes_the_active_one(admin: Client, cur
         ({"judge_min_confidence": "-1"}, "greater than or equal to 0"),
     ],
 )
-def test_a_policy_that_cannot_be_meant_says_why(
-    admin: Client, current: Policy, changed: dict[str, object], problem: str
-) -> None:
+def test_a_policy_that_cannot_be_meant_says_why(admin: Client, current: Policy, changed: dict[str, object], problem: str) -> None:
     answer = admin.post("/admin/verdicts/policy/add/", form(**changed))
     assert answer.status_code == 200
     assert problem in answer.content.decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
@@ -31,6 +31,7 @@ NAVIGATION = (
 
 register.filter("category_words", presentation.category_words)
 register.filter("display_name", presentation.display_name)
+register.filter("duration", presentation.duration)
 
 
 @register.filter
@@ -42,7 +43,8 @@ def may(user: User, act: str) -> bool:
 @register.filter
 def ago(moment: datetime) -> str:
     """`12 min ago`."""
-    return f"{presentation.duration(timezone.now() - moment)} ago"
+    span = timezone.now() - moment
+    return "just now" if span < timedelta(seconds=10) else f"{presentation.duration(span)} ago"
 
 
 @register.filter

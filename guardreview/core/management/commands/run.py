@@ -217,7 +217,8 @@ class Interruption:
         self.received = False
         self._at = 0.0
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._receive)
+            if (number, signal.getsignal(number)) != (signal.SIGHUP, signal.SIG_IGN):  # as under nohup
+                signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         # The same wish often comes twice at once: from the terminal, and passed on by make.

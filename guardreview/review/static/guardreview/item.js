@@ -69,7 +69,10 @@
     const left = Math.max(0, Math.round((lease.endsAt - Date.now()) / 1000));
     const clock = document.querySelector("[data-lease-time]");
     if (clock) clock.textContent = lease.lost ? "–" : `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
-    document.querySelector("[data-lease]")?.classList.toggle("soon", left <= SOON_S || lease.lost);
+    const soon = left <= SOON_S || lease.lost;
+    document.querySelector("[data-lease]")?.classList.toggle("soon", soon);
+    if (soon && !lease.warned) guard.toast("This item is yours for one more minute. Move the mouse or press a key to keep it.");
+    lease.warned = soon;
     const touched = Date.now() - lastTouch < 1000 * IDLE_S;
     const since = (Date.now() - lease.asked) / 1000;
     if (!document.hidden && touched && (since > HEARTBEAT_S || (left <= SOON_S && since > 5))) beat();
@@ -178,17 +181,23 @@
   document.addEventListener("guard:signed-out", signedOut);
   document.addEventListener("htmx:afterSettle", () => takeUp());
 
-  // Leaving by a link of ours: give the item back first, so that the queue shows it as free.
-  document.addEventListener("click", (event) => {
-    const link = event.target.closest("a[data-leave], .topbar a");
-    if (!link || !lease || lease.lost || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  // Leaving by a link of ours, or signing out: give the item back first, so that the queue shows it as free.
+  function leaveThen(event, go) {
+    if (!lease || lease.lost) return;
     event.preventDefault();
     const { leaveUrl } = lease.pane.dataset;
     const data = body();
     lease.lost = true;
-    const go = () => location.assign(link.href);
-    const late = setTimeout(go, 500);
-    fetch(leaveUrl, { method: "POST", body: data, keepalive: true }).catch(() => {}).finally(() => { clearTimeout(late); go(); });
+    const late = new Promise((resolve) => setTimeout(resolve, 500));
+    Promise.race([late, fetch(leaveUrl, { method: "POST", body: data, keepalive: true }).catch(() => {})]).then(go);
+  }
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-leave], .topbar a");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    leaveThen(event, () => location.assign(link.href));
+  });
+  document.addEventListener("submit", (event) => {
+    if (event.target.matches("[data-sign-out]")) leaveThen(event, () => event.target.submit());
   });
 
   // --- Evidence ---------------------------------------------------------------------------------------------------------

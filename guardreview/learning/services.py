@@ -120,8 +120,6 @@ def labels_train(*, rows: Iterable[Mapping[str, Any]], actor: User | None, progr
 
 def training_request(*, actor: User) -> TrainingRun:
     """Ask the `learning` workers to retrain with all labels. Raises TrainingBusy while another run waits or runs."""
-    from guardreview.learning.tasks import train
-
     with transaction.atomic():
         busy = TrainingRun.objects.select_for_update().filter(status__in=_BUSY).first()
         if busy is not None and not _is_stale(busy):
@@ -130,8 +128,17 @@ def training_request(*, actor: User) -> TrainingRun:
             _finish(busy, TrainingRun.Status.FAILED, error="lost its worker")
         run = TrainingRun.objects.create(requested_by=actor)
         audit(actor=actor.username, action="training.request", target=f"training-{run.pk}")
-        transaction.on_commit(lambda: train.delay(run.pk))
+        transaction.on_commit(lambda: _enqueue(run))
     return run
+
+
+def _enqueue(run: TrainingRun) -> None:
+    from guardreview.learning.tasks import train
+
+    try:
+        train.delay(run.pk)
+    except train.OperationalError:
+        _finish(run, TrainingRun.Status.FAILED, error="the task queue could not be reached; try again")
 
 
 _BUSY = (TrainingRun.Status.QUEUED, TrainingRun.Status.RUNNING)

@@ -145,6 +145,19 @@ def test_a_failed_run_says_why_and_frees_the_way(
     services.training_request(actor=lead)
 
 
+def test_a_run_that_cannot_be_enqueued_says_so(
+    lead: User, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    def unreachable(run_id: int) -> None:
+        raise tasks.train.OperationalError
+
+    monkeypatch.setattr(tasks.train, "delay", unreachable)
+    with django_capture_on_commit_callbacks(execute=True):
+        run = services.training_request(actor=lead)
+    run.refresh_from_db()
+    assert (run.status, run.error) == ("failed", "the task queue could not be reached; try again")
+
+
 def test_a_run_that_lost_its_worker_does_not_block_the_next(lead: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks.train, "delay", lambda run_id: None)
     lost = services.training_request(actor=lead)

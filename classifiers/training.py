@@ -260,15 +260,18 @@ def _measure(head: Head, by_split: Mapping[str, Sequence[Example]], embeddings: 
 def _block_at(scores: Any, unsafe: Sequence[bool]) -> float:
     """The lowest score from which on a response is more than `BLOCK_PRECISION` likely to be unsafe, with 95 % confidence.
 
-    1, which no response reaches, where the calibration items show no such score: then the classifier blocks nothing by itself.
+    Tried are the scores that the 10, 20, 40 ... highest reach, each at its share of the 5 % (Bonferroni). 1, which no response
+    reaches, where none of them passes: then the classifier blocks nothing by itself.
     """
-    found, blocked = 1.0, 0
-    ranked = sorted(zip(scores, unsafe, strict=True), reverse=True)
-    for count, (score, is_unsafe) in enumerate(ranked, start=1):
-        blocked += is_unsafe
-        if clopper_pearson(blocked, count, confidence=0.9)[0] >= BLOCK_PRECISION:
-            found = float(score)
-    return found
+    ranked, is_unsafe = np.sort(scores)[::-1], np.asarray(unsafe)
+    counts = [count for count in (10 * 2**doubling for doubling in range(20)) if count <= len(ranked)]
+    passed = [1.0]
+    for score in (ranked[count - 1] for count in counts):
+        reached = scores >= score  # of equal scores, all
+        low, _ = clopper_pearson(int((reached & is_unsafe).sum()), int(reached.sum()), confidence=1 - 2 * 0.05 / len(counts))
+        if low >= BLOCK_PRECISION:
+            passed.append(float(score))
+    return min(passed)
 
 
 def _rate(hits: Any, among: Any) -> dict[str, Any]:

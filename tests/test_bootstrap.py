@@ -254,7 +254,10 @@ def test_the_command_ends_with_make(clone: Path) -> None:
     sleep = shlex.join(
         [sys.executable, "guardreview/bootstrap.py", "python", "-c", "import time; print(1, flush=True); time.sleep(60)"]
     )
-    environment = os.environ | {"GUARDREVIEW_VAR_DIR": str(clone / "var")}
+    # Of its own, not below the make that runs the tests: that would have it say where it is.
+    of_make = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    environment = {name: value for name, value in os.environ.items() if name not in of_make}
+    environment["GUARDREVIEW_VAR_DIR"] = str(clone / "var")
     command = ["make", "--file=/dev/null", f"--eval=run: ; @exec {sleep}", "run"]
     with subprocess.Popen(command, cwd=clone, env=environment, stdout=subprocess.PIPE, text=True) as make:
         assert make.stdout is not None

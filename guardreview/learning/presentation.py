@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from classifiers.policy import UNSAFE
+from classifiers.result import CATEGORIES
 from guardreview.learning.selectors import LabelCounts, metric
 from guardreview.review.presentation import GROUPS, category_words
 from guardreview.verdicts.models import ModelVersion, Policy
@@ -98,7 +100,8 @@ def threshold_rows(policy: Policy) -> list[tuple[str, float, float]]:
     words = {**families, "default": "Everything else"}
     return [
         (words.get(key) or category_words(key), bounds["allow_below"], bounds["block_at"])
-        for key, bounds in policy.thresholds.items()
+        for key in (UNSAFE, *CATEGORIES, "default")  # the database keeps no order
+        if (bounds := policy.thresholds.get(key))
     ]
 
 

@@ -19,11 +19,13 @@ from classifiers.policy import UNSAFE, Policy
 from classifiers.result import Severity
 from classifiers.training import (
     ALPHA,
+    BLOCK_PRECISION,
     DELTA,
     SPLITS,
     Example,
     InvalidExample,
     TrainedHead,
+    _block_at,
     hash_of,
     load_corpus,
     split_of,
@@ -131,6 +133,30 @@ def test_the_shipped_policy_misses_no_more_than_its_certificate_says(
     assert sum(score < bounds.allow_below for score in lowest.values()) == certificate["misses"]
     safe = [score for example, score in zip(calibration, scores, strict=True) if not example.unsafe]
     assert sum(score >= bounds.block_at for score in safe) <= len(safe) // 50
+
+
+def test_what_is_blocked_is_as_surely_unsafe_as_was_promised() -> None:
+    """In 500 calibrations whose truth is known, the threshold is wrong in at most one in twenty."""
+    rng, wrong, found = np.random.default_rng(11), 0, 0
+    for _ in range(500):
+        scores = np.round(rng.uniform(0, 1, 300), 2)  # with ties
+        block_at = _block_at(scores, rng.uniform(0, 1, 300) < scores)
+        # P(unsafe) is the score itself: from t on, (1 + t) / 2 are unsafe, but for the rounding.
+        found += block_at < 1
+        wrong += block_at < 1 and (1 + block_at) / 2 < BLOCK_PRECISION - 0.005
+    assert wrong <= 25
+    assert found >= 250
+    # Nothing is quite sure enough here, however often one looks.
+    wrong = sum(_block_at(rng.uniform(0, 1, 300), rng.uniform(0, 1, 300) < BLOCK_PRECISION - 0.01) < 1 for _ in range(500))
+    assert wrong <= 25
+
+
+def test_a_model_that_is_seldom_right_blocks_nothing_by_itself() -> None:
+    rng = np.random.default_rng(12)
+    scores = rng.uniform(0, 1, 300)
+    assert _block_at(scores, rng.uniform(0, 1, 300) < 0.4) == 1.0
+    assert _block_at(scores[:5], [True] * 5) == 1.0
+    assert _block_at(np.full(200, 0.7), [True, False] * 100) == 1.0
 
 
 def test_the_classifier_scores_as_the_training_did(

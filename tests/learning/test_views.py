@@ -133,7 +133,7 @@ def test_models_are_shown_with_what_was_measured(lead: Client) -> None:
 def test_the_policy_in_force_is_shown_by_what_its_thresholds_hold_for(lead: Client) -> None:
     scenes.policy()
     words = text_of(lead.get("/learning/models"))
-    assert "Everything else 0.150 0.900 Medical harm 0.080 0.800 Unsafe as a whole 0.100 0.920" in words
+    assert "Unsafe as a whole 0.100 0.920 Medical harm 0.080 0.800 Everything else 0.150 0.900" in words
 
 
 @pytest.mark.parametrize(

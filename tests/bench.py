@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from tests.redis_server import RedisServer
 from tests.service import ROOT, link_models, running_service
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "guardreview.settings")
@@ -163,27 +164,24 @@ def cold_start() -> None:
     from django.core.management import call_command
 
     from guardreview.core.models import App
-    from guardreview.core.supervision import redis_command, redis_server
+    from guardreview.core.supervision import procfile_commands
     from guardreview.verdicts.models import Verdict
     from guardreview.verdicts.services import exchange_submit
 
     call_command("migrate", verbosity=0)
     call_command("setup", verbosity=0)
     app = App.objects.create(name="bench")
-    server = redis_server()
-    if server is None:
-        raise SystemExit("no Redis server: install redis-server")
-    redis = subprocess.Popen(["/bin/sh", "-c", f"exec {redis_command(server, settings.REDIS_SOCKET)}"])
+    redis = RedisServer(settings.REDIS_SOCKET.parent)
+    redis.start()
+    command = procfile_commands(ROOT / "Procfile")["cascade"]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     try:
-        while not settings.REDIS_SOCKET.exists():
-            time.sleep(0.01)
         for _ in range(5):
             exchange, _ = exchange_submit(app=app, query=QUERY, response=SHORT)
             started = time.perf_counter()
             worker = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "guardreview", "worker", "-Q", "cascade", "-c", "1",
-                 "--without-gossip", "--without-mingle", "--without-heartbeat"],
-                cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                ["/bin/sh", "-c", f"exec {command}"],
+                cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             while not Verdict.objects.filter(exchange=exchange).exists():
                 time.sleep(0.005)
@@ -191,7 +189,7 @@ def cold_start() -> None:
             worker.terminate()
             worker.wait()
     finally:
-        redis.terminate()
+        redis.stop()
 
 
 def bench_queue_page() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
+from django.db import DatabaseError
 
 from classifiers.bundle import InvalidBundle, adopt_bundles, build_bundle
 from classifiers.combined import run_layer
@@ -74,14 +75,15 @@ def finetuned() -> PharmacySafetyClassifier:
 
 
 def run_fast_layer(layer: Layer, *, response: str, query: str) -> ClassifierResult:
-    """Run rules or fine-tuned classifier. A model that cannot be loaded is a failed layer, not a failed task."""
-    if layer is Layer.RULES:
-        return run_layer(layer, rules(), response, query)
+    """Run rules or fine-tuned classifier. One that cannot be loaded is a failed layer, not a failed task."""
     try:
-        classifier = finetuned()
-    except InvalidBundle as error:
-        log.error("model_unavailable", error=str(error))
-        return ClassifierResult.failed(layer, "the fine-tuned model could not be loaded")
+        classifier = rules() if layer is Layer.RULES else finetuned()
+    except DatabaseError:
+        raise  # it says nothing of the layer: the task comes again
+    except Exception as error:
+        log.error("layer_unavailable", layer=layer.value, error=type(error).__name__)
+        what = "rules" if layer is Layer.RULES else "fine-tuned model"
+        return ClassifierResult.failed(layer, f"the {what} could not be loaded")
     return run_layer(layer, classifier, response, query)
 
 

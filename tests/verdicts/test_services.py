@@ -110,6 +110,18 @@ def test_a_missing_model_holds_instead_of_allowing(
     assert failed.error == "the fine-tuned model could not be loaded"
 
 
+def test_rules_that_cannot_be_loaded_hold_at_once(
+    submitted: Exchange, certain: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable() -> None:
+        raise OSError
+
+    monkeypatch.setattr(runtime, "rules", unreadable)
+    services.exchange_run_fast_layers(exchange_id=submitted.pk)
+    assert Verdict.objects.get(exchange=submitted).decision == "hold"
+    assert LayerResult.objects.get(exchange=submitted, layer="rules").error == "the rules could not be loaded"
+
+
 def test_running_twice_writes_once(submitted: Exchange) -> None:
     for _ in range(3):
         services.exchange_run_fast_layers(exchange_id=submitted.pk)

@@ -1,0 +1,133 @@
+"""Stated doses held against the limits of the drug that they are of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from classifiers.dosing import Dose, parse_doses
+from classifiers.drug_tables import Fact, Mention, Tables
+from classifiers.result import Severity
+
+TOLERANCE: Final = 1.05
+"""Of a limit: 4,000 mg is not exceeded by a rounding."""
+_NEAR: Final = 120
+"""Characters between a drug and its dose."""
+_MASSES: Final = ("mg", "mcg", "g")
+_CHILD = re.compile(
+    r"\b(?:(?P<months>\d{1,2})[- ]?(?:months?|mo|mths?)\b(?:[- ]old)?|(?P<weeks>\d{1,2})[- ]?(?:weeks?|wks?)[- ]old|"
+    r"(?P<years>\d{1,2})[- ]?(?:years?[- ]old|yrs?[- ]old|y/?o|yo|year old)|newborn|infant|baby|toddler|bub|"
+    r"(?:my|our|a|the) (?:\w+ )?(?:kid|child|son|daughter|little one|grandson|granddaughter|boy|girl)"
+    r"(?: is| who is|, who is|,)? (?:aged? )?(?P<age>\d{1,2})\b|child(?:ren)?'s)\b"
+)
+_WEIGHT = re.compile(r"\b(\d{1,3}(?:\.\d)?)\s?-?(kg|kgs|kilos?|kilograms?|lb|lbs|pounds?)\b(?!\s?(?:/|per))")
+
+
+def dose_facts(known: Tables, drugs: tuple[Mention, ...], asked: str, answered: str) -> Iterator[Fact]:
+    child, weight = _child(asked) or _child(answered), _weight(asked) or _weight(answered)
+    in_query, in_response = parse_doses(asked), parse_doses(answered)
+    strengths = [dose.amount for dose in (*in_query, *in_response) if dose.unit == "mg" and dose.amount <= 2000]
+    best: dict[str, Fact] = {}
+    for doses, is_response in ((in_response, True), (in_query, False)):
+        for dose in doses:
+            for name in _drug_of(dose, drugs, is_response):
+                for fact in _against_limits(known, name, dose, child, weight, strengths, is_response):
+                    known_so_far = best.get(name)
+                    if known_so_far is None or (fact.is_risk, fact.ratio) > (known_so_far.is_risk, known_so_far.ratio):
+                        best[name] = fact
+    yield from best.values()
+
+
+def _drug_of(dose: Dose, drugs: tuple[Mention, ...], in_response: bool) -> tuple[str, ...]:
+    """The drug that a dose is of: the last one named before it, else the next one, else the only one there is."""
+    here = [m for m in drugs if m.in_response is in_response]
+    before = [m for m in here if m.end <= dose.start and dose.start - m.end <= _NEAR]
+    after = [m for m in here if m.start >= dose.end - 1 and m.start - dose.end <= 30]
+    if after and (not before or after[0].start - dose.end <= 6):
+        return after[0].names
+    if before:
+        return before[-1].names
+    inside = [m for m in here if dose.start <= m.start <= dose.end]
+    if inside:
+        return inside[0].names
+    every = {m.names for m in drugs}
+    return next(iter(every)) if len(every) == 1 else ()
+
+
+def _against_limits(
+    known: Tables, name: str, dose: Dose, child: float | None, weight: float | None, strengths: list[float], in_response: bool
+) -> Iterator[Fact]:
+    for row in known.doses.get(name, ()):
+        unit = row["unit"].lower()
+        amount, daily = dose.amount, dose.daily
+        if dose.unit == "pieces" and unit in _MASSES:
+            if len(set(strengths)) != 1:
+                continue
+            amount, daily = amount * strengths[0], daily and daily * strengths[0]
+            given = "mg"
+        else:
+            given = dose.unit
+        factor = {"mcg": 0.001, "g": 1000.0}.get(unit, 1.0)
+        if unit == "mg/kg":
+            if child is None or given != "mg" or not (dose.per_kg or weight):
+                continue
+            share = 1.0 if dose.per_kg else 1 / (weight or 1)
+            amount, daily = amount * share, daily and daily * share
+        elif dose.per_kg or row["population"] != ("adult" if child is None else "child") or not _comparable(given, unit):
+            continue
+        single_limit, daily_limit = (_limit(row[column], factor) for column in ("max_single", "max_daily"))
+        # A day's total is told from a single amount by its words alone; what is neither is compared with the day's limit.
+        pairs = [(daily, daily_limit, "a day")]
+        if not dose.per_day:
+            pairs.append((amount, single_limit or daily_limit, "at once"))
+        ratios = [(value / limit, value, limit, per) for value, limit, per in pairs if value and limit]
+        if not ratios:
+            continue
+        ratio, value, limit, per = max(ratios)
+        over = ratio > TOLERANCE
+        shown = "mg" if unit in _MASSES else unit
+        yield Fact(
+            "dose" if over else "dose_within",
+            (name,),
+            f"{value:g} {shown} {per}, limit {limit:g}" if over else f"{value:g} {shown} {per} is within {limit:g}",
+            (Severity.CRITICAL if ratio >= 1.5 else Severity.MAJOR) if over else None,
+            row["located"] == "yes" if over else False,
+            row["source"],
+            row["section"],
+            ((dose.start, dose.end),) if in_response else (),
+            ratio,
+            in_response,
+        )
+
+
+def _comparable(given: str, unit: str) -> bool:
+    return given == unit or (given == "mg" and unit in _MASSES) or (given == "pieces" and unit == "tablets")
+
+
+def _limit(cell: str, factor: float) -> float | None:
+    try:
+        return float(cell.replace(",", "")) * factor
+    except ValueError:
+        return None
+
+
+def _child(text: str) -> float | None:
+    """The age in years of a child under 12 that is spoken of, 1 if it is only called a baby; None if there is none."""
+    match = _CHILD.search(text)
+    if not match:
+        return None
+    if match["months"] or match["weeks"]:
+        return float(match["months"]) / 12 if match["months"] else float(match["weeks"]) / 52
+    years = match["years"] or match["age"]
+    if years:
+        return float(years) if float(years) < 12 else None
+    return 1.0
+
+
+def _weight(text: str) -> float | None:
+    match = _WEIGHT.search(text)
+    if not match:
+        return None
+    kilograms = float(match[1]) * (0.4536 if match[2].startswith(("lb", "pound")) else 1)
+    return kilograms if 2 <= kilograms <= 200 else None

@@ -1,0 +1,185 @@
+"""The tables of drug facts (`facts/*.csv`), indexed, and what finds the names in them in a text."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import re2  # type: ignore[import-untyped]
+
+from classifiers.result import Severity
+from classifiers.rules.matching import options
+from classifiers.text import normalize
+
+FACTS: Final = Path(__file__).parent / "facts"
+MAX_MENTIONS: Final = 60
+"""Names looked at in one text: no answer to a patient speaks of more."""
+_MEMORY: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A drug, class, condition or symptom that stands at `start` to `end` of the normalised text of the query or response.
+
+    `names`: a generic name, the ingredients of a combination, or the id of a class, a condition or a symptom.
+    """
+
+    names: tuple[str, ...]
+    start: int
+    end: int
+    alias: str
+    in_response: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A row of the tables that applies: `kind` of fact, the `subjects` it is about, what it says, and where that stands.
+
+    `kind`: interaction, duplicate, dose, schedule, contraindication, stopping, form, red_flag; or `compatible` and
+    `dose_within`, which say that the tables hold nothing against it. `located`: its source was opened and states it.
+    `spans`: of the response, normalised characters.
+    """
+
+    kind: str
+    subjects: tuple[str, ...]
+    text: str
+    severity: Severity | None = None
+    located: bool = False
+    source: str = ""
+    section: str = ""
+    spans: tuple[tuple[int, int], ...] = ()
+    ratio: float = 0.0
+    in_response: bool = False
+
+    @property
+    def is_risk(self) -> bool:
+        return self.severity is not None
+
+
+class Names:
+    """Finds any of many names in a text, the longest at each place, on whole words."""
+
+    def __init__(self, aliases: Mapping[str, tuple[str, ...]]) -> None:
+        self._aliases = aliases
+        chosen = options()
+        chosen.longest_match = True
+        chosen.max_mem = _MEMORY
+        words = "|".join(re2.escape(alias) for alias in sorted(aliases))
+        # Hyphens and spaces are written one for the other; a plural s hangs on brands too.
+        self._names = re2.compile(r"\b(?:" + re.sub(r"(?:\\ |\\-| |-)", r"[ -]", words) + r")(?:'?s)?\b", chosen)
+
+    def find(self, text: str, *, in_response: bool) -> Iterator[Mention]:
+        for match in islice(self._names.finditer(text), MAX_MENTIONS):
+            alias = match.group()
+            names = self._lookup(alias)
+            if names:
+                yield Mention(names, match.start(), match.end(), alias, in_response)
+
+    def _lookup(self, alias: str) -> tuple[str, ...] | None:
+        for spelled in (alias, alias.removesuffix("s"), alias.removesuffix("'s")):
+            for written in (spelled, spelled.replace("-", " "), spelled.replace(" ", "-")):
+                if found := self._aliases.get(written):
+                    return found
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the rows of most tables share."""
+
+    harm: str
+    severity: Severity
+    source: str
+    section: str
+    located: bool
+    more: Mapping[str, str] = field(default_factory=dict)
+
+
+class Tables:
+    """The tables, indexed. Raises ValueError naming file and line where a row cannot be meant."""
+
+    def __init__(self, folder: Path = FACTS) -> None:
+        aliases: dict[str, tuple[str, ...]] = {}
+        self.classes: dict[str, frozenset[str]] = {}
+        self.substances: set[str] = set()
+        for row in _rows(folder / "lexicon.csv"):
+            name = row["name"]
+            names = tuple(name.split("/")) if row["kind"] == "combination" else (name,)
+            if row["kind"] != "combination":
+                self.classes[name] = frozenset(cells(row["classes"]))
+                if row["kind"] == "substance":
+                    self.substances.add(name)
+            for alias in (name, *cells(row["brands"]), *cells(row["misspellings"])):
+                aliases.setdefault(normalize(alias).text.lower(), names)
+        for row in _rows(folder / "classes.csv"):
+            for phrase in cells(row["phrases"]):
+                aliases.setdefault(phrase, (f"class:{row['id']}",))
+            self.classes[f"class:{row['id']}"] = frozenset((row["id"],))
+        self._aliases = aliases
+        self.drugs = Names(aliases)
+        self.conditions = Names(_phrases(folder / "conditions.csv"))
+        self.red_flags = Names(_phrases(folder / "red_flags.csv"))
+        self.red_flag_why = {row["id"]: row["why"] for row in _rows(folder / "red_flags.csv")}
+        self.interactions: dict[tuple[str, str], Row] = {}
+        for row in _rows(folder / "interactions.csv"):
+            a, b = self._generic(row["a"]), self._generic(row["b"])
+            self.interactions[a, b] = self.interactions[b, a] = _row(row)
+        self.contraindications = {
+            (self._generic(row["drug"]), row["condition"]): _row(row) for row in _rows(folder / "contraindications.csv")
+        }
+        self.stopping = {self._generic(row["drug"]): _row(row) for row in _rows(folder / "stopping.csv")}
+        self.schedules = {
+            self._generic(row["drug"]): _row(row | {"harm": row["harm_if_daily"], "severity": "critical"})
+            for row in _rows(folder / "schedules.csv")
+        }
+        self.forms: dict[str, list[Row]] = {}
+        for row in _rows(folder / "forms.csv"):
+            for key in {row["drug"], self._generic(row["drug"])} if row["forms"] == "any" else {self._generic(row["drug"])}:
+                self.forms.setdefault(key, []).append(_row(row | {"severity": "critical"}))
+        self.doses: dict[str, list[dict[str, str]]] = {}
+        for row in _rows(folder / "doses.csv"):
+            self.doses.setdefault(self._generic(row["drug"]), []).append(row)
+        self.sources = {row["id"]: row for row in _rows(folder / "sources.csv")}
+
+    def _generic(self, drug: str) -> str:
+        """The generic name of a table's drug cell, which may be a brand; a combination and a class stay as they are."""
+        names = self._aliases.get(drug, (drug,))
+        return names[0] if len(names) == 1 else drug
+
+    def keys(self, name: str) -> tuple[str, ...]:
+        """The names under which a table may hold a drug: its own first, then its classes'."""
+        return (name, *(f"class:{each}" for each in sorted(self.classes.get(name, ()))))
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = []
+        for number, row in enumerate(csv.DictReader(file), start=2):
+            if None in row or None in row.values():
+                raise ValueError(f"{path.name}:{number}: a row with another number of columns than the header")
+            rows.append({key: value.strip() for key, value in row.items()})
+        return rows
+
+
+def cells(cell: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in cell.split(";") if part.strip())
+
+
+def _phrases(path: Path) -> dict[str, tuple[str, ...]]:
+    return {normalize(phrase).text.lower(): (row["id"],) for row in _rows(path) for phrase in cells(row["phrases"])}
+
+
+def _row(row: Mapping[str, str]) -> Row:
+    return Row(row["harm"], Severity(row["severity"]), row["source"], row["section"], row["located"] == "yes", row)
+
+
+@cache
+def tables() -> Tables:
+    """The tables that ship, read at the first call."""
+    return Tables()

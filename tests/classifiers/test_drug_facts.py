@@ -1,0 +1,149 @@
+"""The tables of drug facts, and what is found in an exchange."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from classifiers import drug_facts
+from classifiers.drug_facts import Fact, citation, note, read
+from classifiers.drug_tables import FACTS, Tables, tables
+from classifiers.result import CATEGORIES
+
+TABLES_WITH_SOURCES = ("interactions", "contraindications", "doses", "schedules", "stopping", "forms")
+
+
+def facts(response: str, query: str = "") -> dict[str, Fact]:
+    return {fact.kind: fact for fact in reversed(read(response, query).facts)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "query", "response", "subjects"),
+    [
+        ("interaction", "Is it ok to take ibuprofen with warfarin?", "Yes.", {"ibuprofen", "warfarin"}),
+        ("interaction", "", "Viagra and your nitroglycerin spray go together.", {"sildenafil", "nitroglycerin"}),
+        ("duplicate", "Can I take Tylenol and NyQuil?", "Yes, both.", {"acetaminophen"}),
+        ("dose", "", "Take up to 8 g of paracetamol a day.", {"acetaminophen"}),
+        ("dose", "Can I take eight 500 mg tylenol at once?", "Sure.", {"acetaminophen"}),
+        ("dose", "My 4 year old weighs 16 kg. Ibuprofen?", "Give 400 mg every 6 hours.", {"ibuprofen"}),
+        ("schedule", "", "Take your methotrexate every day.", {"methotrexate"}),
+        ("contraindication", "I'm pregnant. Can I keep taking lisinopril?", "Yes.", {"lisinopril", "pregnancy"}),
+        ("stopping", "Can I quit my metoprolol today?", "Yes.", {"metoprolol"}),
+        ("form", "Can I crush my OxyContin?", "Yes.", {"oxycodone", "crush"}),
+        ("red_flag", "I have crushing chest pain", "Rest a little.", set()),
+    ],
+)
+def test_a_risk_is_found(kind: str, query: str, response: str, subjects: set[str]) -> None:
+    found = facts(response, query)[kind]
+    assert found.is_risk
+    assert subjects <= set(found.subjects)
+    assert drug_facts.CATEGORY_OF[kind] in CATEGORIES
+
+
+@pytest.mark.parametrize(
+    ("query", "response"),
+    [
+        ("Can I take acetaminophen with ibuprofen?", "Yes."),
+        ("", "Take 1,000 mg of acetaminophen up to four times a day."),
+        ("", "Take your 15 mg methotrexate once a week."),
+        ("When is the pharmacy open?", "From nine to six."),
+        ("", ""),
+    ],
+)
+def test_no_risk_where_there_is_none(query: str, response: str) -> None:
+    assert not [fact for fact in read(response, query).facts if fact.is_risk]
+
+
+def test_the_parts_of_one_product_do_not_clash_and_a_name_in_brackets_is_no_duplicate() -> None:
+    assert "interaction" not in facts("Percocet is for pain.")
+    assert "duplicate" not in facts("Acetaminophen is a painkiller.", "What is acetaminophen?")
+
+
+def test_a_drug_and_its_own_class_do_not_clash() -> None:
+    assert "interaction" not in facts("Ibuprofen and other NSAIDs are anti-inflammatory.")
+
+
+def test_misspelled_and_plural_names_are_read() -> None:
+    assert "interaction" in facts("ok", "ibuprophen with my warfarin?")
+    assert "interaction" in facts("ok", "how many advils with eliquis")
+
+
+def test_a_drug_with_daily_forms_is_weekly_only_in_its_weekly_form() -> None:
+    assert "schedule" in facts("Take it every day.", "How often is alendronate 70 mg?")
+    assert "schedule" not in facts("Take it every day.", "How often is alendronate 10 mg?")
+
+
+def test_a_milligram_is_not_a_microgram() -> None:
+    assert "dose" in facts("Take 100 mg of levothyroxine daily.")
+    assert "dose" not in facts("Take 100 mcg of levothyroxine daily.")
+
+
+def test_the_note_tells_risk_from_none_in_a_few_words() -> None:
+    assert "risk" in note("Yes", "ibuprofen with warfarin?")
+    assert note("Yes", "ibuprofen with acetaminophen?") == "ibuprofen and acetaminophen: no interaction listed"
+    assert note("Hello!", "Hi") == ""
+
+
+def test_a_located_fact_cites_its_page_and_another_cites_nothing() -> None:
+    located = facts("ok", "ibuprofen with warfarin?")["interaction"]
+    assert located.located
+    assert "ANSM" in citation(located)
+    assert citation(Fact("interaction", ("a", "b"), "harm")) == ""
+
+
+@given(st.text(max_size=400), st.text(max_size=100))
+def test_any_text_is_read(response: str, query: str) -> None:
+    reading = read(response, query)
+    assert all(0 <= start < end <= len(reading.response) for fact in reading.facts for start, end in fact.spans)
+
+
+def test_a_flood_of_names_is_cut_off() -> None:
+    flood = "warfarin ibuprofen 500 mg aspirin crush stop pregnant chest pain " * 2_000
+    assert len(read(flood, flood).facts) <= drug_facts.MAX_FACTS
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (FACTS / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_lexicon_knows_enough_names() -> None:
+    assert sum(row["kind"] == "drug" for row in _rows("lexicon")) >= 400
+
+
+@pytest.mark.parametrize("name", TABLES_WITH_SOURCES)
+def test_a_located_row_names_a_source_with_an_address_and_another_names_none(name: str) -> None:
+    sources = {row["id"]: row for row in _rows("sources")}
+    for row in _rows(name):
+        if row["located"] == "yes":
+            assert all((sources[row["source"]]["url"], row["section"])), row
+        else:
+            assert (row["located"], row["source"], row["section"]) == ("no", "", ""), row
+
+
+def test_every_source_is_cited() -> None:
+    assert {row["id"] for row in _rows("sources")} == {row["source"] for name in TABLES_WITH_SOURCES for row in _rows(name)} - {
+        ""
+    }
+
+
+def test_every_drug_class_and_condition_in_the_tables_is_known() -> None:
+    known = tables()
+    combinations = {row["name"] for row in _rows("lexicon") if row["kind"] == "combination"}
+    classes = {f"class:{name}" for of_drug in known.classes.values() for name in of_drug}
+    keys = {key for pair in known.interactions for key in pair} | {drug for drug, _ in known.contraindications}
+    keys |= known.stopping.keys() | known.schedules.keys() | known.forms.keys() | known.doses.keys()
+    brands = {brand.strip() for row in _rows("lexicon") for brand in row["brands"].split(";")}
+    assert keys - known.classes.keys() - classes - combinations - brands == set()
+    assert {condition for _, condition in known.contraindications} <= {row["id"] for row in _rows("conditions")}
+
+
+def test_a_row_with_a_missing_cell_is_refused(tmp_path: Path) -> None:
+    for path in FACTS.glob("*.csv"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with (tmp_path / "stopping.csv").open("a", encoding="utf-8") as file:
+        file.write("clonidine,rebound\n")
+    with pytest.raises(ValueError, match=r"stopping\.csv:\d+"):
+        Tables(tmp_path)

@@ -42,15 +42,25 @@ class JudgeError(Exception):
 
     `reason`: a fixed phrase, with a status code or an exception's type at most; never words of the query, the response
     or the provider, so that it may be logged. `retryable`: the same call may succeed later, at the earliest after
-    `retry_after_s` seconds. `usage`: the tokens spent in vain.
+    `retry_after_s` seconds. `usage`: the tokens spent in vain. `provider_up`: False if the provider failed (no answer, 5xx,
+    rate limit), True if it answered with something else, None if this says nothing of it.
     """
 
-    def __init__(self, reason: str, retryable: bool, *, retry_after_s: float = 0.0, usage: Usage | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        retryable: bool,
+        *,
+        retry_after_s: float = 0.0,
+        usage: Usage | None = None,
+        provider_up: bool | None = None,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.usage = usage or Usage()
+        self.provider_up = provider_up
 
 
 class SafetyJudgment(BaseModel):
@@ -144,19 +154,19 @@ def read_reply(body: bytes) -> tuple[SafetyJudgment, Usage]:
     """
     completion = _parsed(_Completion, body)
     if completion is None:
-        raise JudgeError("the reply is not a chat completion", retryable=True)
+        raise JudgeError("the reply is not a chat completion", retryable=True, provider_up=True)
     choice, usage = completion.choices[0], completion.usage or Usage()
     if choice.finish_reason == "content_filter":
-        raise JudgeError("stopped by the provider's content filter", retryable=False, usage=usage)
+        raise JudgeError("stopped by the provider's content filter", retryable=False, usage=usage, provider_up=True)
     if choice.message.refusal:
-        raise JudgeError("the model refused to judge", retryable=False, usage=usage)
+        raise JudgeError("the model refused to judge", retryable=False, usage=usage, provider_up=True)
     if choice.finish_reason == "length":
-        raise JudgeError("the judgment was cut off at the token limit", retryable=False, usage=usage)
+        raise JudgeError("the judgment was cut off at the token limit", retryable=False, usage=usage, provider_up=True)
     if choice.finish_reason != "stop" or choice.message.content is None:
-        raise JudgeError("the completion did not end normally", retryable=True, usage=usage)
+        raise JudgeError("the completion did not end normally", retryable=True, usage=usage, provider_up=True)
     judgment = _parsed(SafetyJudgment, choice.message.content)
     if judgment is None:
-        raise JudgeError("the reply is not a well-formed judgment", retryable=True, usage=usage)
+        raise JudgeError("the reply is not a well-formed judgment", retryable=True, usage=usage, provider_up=True)
     return judgment, usage
 
 

@@ -7,16 +7,18 @@ must hold `MAX_INPUT_CHARS` (at some 4 characters a token) and the prompt: some 
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
-from classifiers.judge_reply import JUDGMENT_SCHEMA, JudgeError, SafetyJudgment, Usage, checked_quotes, read_reply
-from classifiers.prompts import PROMPT_VERSION, SYSTEM_PROMPT, user_prompt
+from classifiers.judge_cache import JudgeCache
+from classifiers.judge_client import DEFAULT_OPTIONS, MAX_INPUT_CHARS, JsonMode, ask, check_length, make_client, most_usage
+from classifiers.judge_guard import Admission, JudgeGuard
+from classifiers.judge_reply import JudgeError, SafetyJudgment, Usage, checked_quotes
+from classifiers.judge_store import Reservation
+from classifiers.prompts import PROMPT_VERSION
 from classifiers.result import SAFE, ClassifierResult, Layer, most_severe, severity_of
 
 if TYPE_CHECKING:  # importing it takes most of a second, and who only reads judgments needs none of it
@@ -35,25 +37,12 @@ __all__ = [
     "make_client",
 ]
 
-JsonMode = Literal["json_schema", "json_object"]
-"""What the server can enforce: the judgment's schema, or only that the reply is JSON."""
-
-MAX_INPUT_CHARS = 60_000
-"""Query and response together. More is not judged: what is cut off unseen could be the part that harms."""
-
-DEFAULT_OPTIONS: Mapping[str, object] = MappingProxyType({"temperature": 0, "max_tokens": 1000})
-"""Merged into each request. Reasoning models refuse both: give them `{"max_completion_tokens": 4000}` or the like."""
-
-_RESPONSE_FORMATS: Mapping[JsonMode, dict[str, Any]] = {
-    "json_schema": {
-        "type": "json_schema",
-        "json_schema": {"name": "safety_judgment", "strict": True, "schema": JUDGMENT_SCHEMA},
-    },
-    "json_object": {"type": "json_object"},
-}
+FROM_CACHE = "[from the cache]"
+"""Ends the reason of a judgment that was given before."""
 
 _BACKOFF_S = 0.5
 _MAX_BACKOFF_S = 8.0
+_LEASE_MARGIN_S = 5.0
 _jitter = random.SystemRandom()
 
 
@@ -73,7 +62,7 @@ async def classify_with_llm(
     Raises JudgeError on all that is not a well-formed judgment: a late, broken, filtered, refused or truncated answer,
     an HTTP error, or texts longer than `max_input_chars`.
     """
-    judgment, _ = await _ask(
+    judgment, _ = await ask(
         response_text,
         original_query,
         client,
@@ -91,8 +80,9 @@ class LLMJudge:
 
     `client`: an AsyncOpenAI (or AsyncAzureOpenAI), which belongs to one event loop; or a function that makes one, for
     workers that run a loop per call: then each judgment opens and closes its own. `timeout_s`: seconds for one attempt;
-    `deadline_s`: seconds for all `1 + max_retries` of them with the pauses between. `prices`: model -> (USD per million
-    input tokens, USD per million output tokens); a model without a price costs 0. `on_usage`: told of each attempt's tokens.
+    `deadline_s`: seconds for the wait for a slot, all `1 + max_retries` attempts, and the pauses between. `prices`: model ->
+    (USD per million input tokens, USD per million output tokens); a model without a price costs 0. `guard`: breaker, cap
+    and budget; None: none. `cache`: of judgments; None: none.
     """
 
     def __init__(
@@ -107,7 +97,8 @@ class LLMJudge:
         options: Mapping[str, object] = DEFAULT_OPTIONS,
         max_input_chars: int = MAX_INPUT_CHARS,
         prices: Mapping[str, tuple[float, float]] | None = None,
-        on_usage: Callable[[Usage], None] | None = None,
+        guard: JudgeGuard | None = None,
+        cache: JudgeCache | None = None,
     ) -> None:
         self.client = client
         self.model = model
@@ -118,7 +109,8 @@ class LLMJudge:
         self.options = options
         self.max_input_chars = max_input_chars
         self.prices = prices or {}
-        self.on_usage = on_usage
+        self.guard = guard
+        self.cache = cache
         self.version = f"{PROMPT_VERSION}/{model}/{json_mode}"
 
     async def judge(self, response_text: str, query: str) -> ClassifierResult:
@@ -126,17 +118,18 @@ class LLMJudge:
         started = time.perf_counter()
         spent: list[Usage] = []
         try:
-            async with self._open() as client:
-                judgment = await self._attempts(response_text, query, client, spent)
+            check_length(response_text, query, self.max_input_chars)
+            judgment, notes = await self._remembered(response_text, query, spent)
         except Exception as error:  # a fault of any kind leaves the exchange undecided
             reason = error.reason if isinstance(error, JudgeError) else f"the judge raised {type(error).__name__}"
-            details = {"version": self.version, "latency_ms": _ms_since(started), "cost_usd": self._cost(spent)}
-            return ClassifierResult.failed(Layer.JUDGE, reason, **details)
-        evidence, dropped = checked_quotes(judgment, response_text)
+            return ClassifierResult.failed(
+                Layer.JUDGE, reason, version=self.version, latency_ms=_ms_since(started), **self._spent(spent)
+            )
+        evidence, _ = checked_quotes(judgment, response_text)
         return ClassifierResult(
             judgment.is_safe,
             most_severe(judgment.categories) if judgment.categories else SAFE,
-            f"{judgment.reason} [{dropped} quoted passage(s) not in the response were dropped]" if dropped else judgment.reason,
+            " ".join([judgment.reason, *notes]),
             judgment.confidence,
             layer=Layer.JUDGE,
             severity=severity_of(most_severe(judgment.categories)) if judgment.categories else None,
@@ -145,8 +138,36 @@ class LLMJudge:
             evidence=evidence,
             version=self.version,
             latency_ms=_ms_since(started),
-            cost_usd=self._cost(spent),
+            **self._spent(spent),
         )
+
+    async def _remembered(self, response_text: str, query: str, spent: list[Usage]) -> tuple[SafetyJudgment, list[str]]:
+        """The judgment from the cache, else from the provider, and what its reader must be told of it."""
+        if self.cache is None:
+            judgment = await self._admitted(response_text, query, spent)
+            return judgment, _about_quotes(checked_quotes(judgment, response_text)[1])
+        key = self.cache.key(self.version, dict(self.options), query, response_text)
+        if known := await self.cache.get(key, response_text):
+            judgment, dropped = known
+            return judgment, [*_about_quotes(dropped), FROM_CACHE]
+        judgment = await self._admitted(response_text, query, spent)
+        await self.cache.put(key, judgment, response_text)
+        return judgment, _about_quotes(checked_quotes(judgment, response_text)[1])
+
+    async def _admitted(self, response_text: str, query: str, spent: list[Usage]) -> SafetyJudgment:
+        deadline = time.monotonic() + self.deadline_s
+        async with self._guarded() as admission, self._open() as client:
+            return await self._attempts(response_text, query, client, deadline, admission, spent)
+
+    @asynccontextmanager
+    async def _guarded(self) -> AsyncIterator[Admission]:
+        if self.guard is None:
+            yield Admission()
+            return
+        # Who gets a slot has time for a whole attempt, or for half the deadline: a call that is cut short is paid for, too.
+        patience_s = self.deadline_s - min(self.timeout_s, self.deadline_s / 2)
+        async with self.guard.admission(patience_s=patience_s, lease_s=self.deadline_s + _LEASE_MARGIN_S) as admission:
+            yield admission
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[AsyncOpenAI]:
@@ -156,140 +177,76 @@ class LLMJudge:
         else:
             yield self.client
 
-    async def _attempts(self, response_text: str, query: str, client: AsyncOpenAI, spent: list[Usage]) -> SafetyJudgment:
-        deadline = time.monotonic() + self.deadline_s
+    async def _attempts(
+        self,
+        response_text: str,
+        query: str,
+        client: AsyncOpenAI,
+        deadline: float,
+        admission: Admission,
+        spent: list[Usage],
+    ) -> SafetyJudgment:
         attempt = 0
         while True:
             attempt += 1
+            timeout_s = max(0.001, min(self.timeout_s, deadline - time.monotonic()))
             try:
-                judgment, usage = await _ask(
-                    response_text,
-                    query,
-                    client,
-                    model=self.model,
-                    timeout_s=min(self.timeout_s, deadline - time.monotonic()),
-                    json_mode=self.json_mode,
-                    options=self.options,
-                    max_input_chars=self.max_input_chars,
-                )
+                judgment, usage = await self._attempt(response_text, query, client, timeout_s)
             except JudgeError as error:
-                self._count(error.usage, spent)
-                pause = max(error.retry_after_s, _jitter.uniform(0, min(_MAX_BACKOFF_S, _BACKOFF_S * 2**attempt)))
+                spent.append(error.usage)
+                # That the little time that was left did not suffice does not outweigh an answer that came before.
+                cut_short = timeout_s < self.timeout_s
+                if error.provider_up is not None and (error.provider_up or not (cut_short and admission.provider_up)):
+                    admission.provider_up = error.provider_up
+                pause = error.retry_after_s + _jitter.uniform(0, min(_MAX_BACKOFF_S, _BACKOFF_S * 2**attempt))
                 if not error.retryable or attempt > self.max_retries or time.monotonic() + pause >= deadline:
                     raise
             else:
-                self._count(usage, spent)
+                spent.append(usage)
+                admission.provider_up = True
                 return judgment
             await asyncio.sleep(pause)
 
-    def _count(self, usage: Usage, spent: list[Usage]) -> None:
-        spent.append(usage)
-        if self.on_usage:
-            self.on_usage(usage)
-
-    def _cost(self, spent: list[Usage]) -> float:
-        total = sum(spent, Usage())
-        usd_per_input, usd_per_output = self.prices.get(self.model, (0.0, 0.0))
-        return (total.prompt_tokens * usd_per_input + total.completion_tokens * usd_per_output) / 1_000_000
-
-
-def make_client(
-    kind: Literal["openai", "azure"] = "openai",
-    *,
-    base_url: str = "https://api.openai.com/v1",
-    api_key: str = "",
-    api_version: str = "",
-    timeout_s: float = 10.0,
-) -> AsyncOpenAI:
-    """A client for one event loop; close it, or use it in `async with`. For Azure, `base_url` is the resource's endpoint
-    (`https://NAME.openai.azure.com`) and `api_version` is required. Local servers take an empty key.
-    Raises ValueError on a kind or a version that is missing or unknown."""
-    from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient
-
-    if kind not in ("openai", "azure"):
-        raise ValueError("the judge's kind is openai or azure")
-    if kind == "azure" and not api_version:
-        raise ValueError("Azure needs an api_version")
-    # The SDK follows redirects: they would carry the patient's words to a host that nobody configured.
-    http_client = DefaultAsyncHttpxClient(follow_redirects=False, timeout=timeout_s)
-    key = api_key or "none"  # the SDK insists on one
-    if kind == "azure":
-        return AsyncAzureOpenAI(
-            azure_endpoint=base_url, api_key=key, api_version=api_version, http_client=http_client, max_retries=0
-        )
-    return AsyncOpenAI(base_url=base_url, api_key=key, http_client=http_client, max_retries=0)
-
-
-async def _ask(
-    response_text: str,
-    query: str,
-    client: AsyncOpenAI,
-    *,
-    model: str,
-    timeout_s: float,
-    json_mode: JsonMode,
-    options: Mapping[str, object],
-    max_input_chars: int,
-) -> tuple[SafetyJudgment, Usage]:
-    if len(response_text) + len(query) > max_input_chars:
-        raise JudgeError("too long to judge", retryable=False)
-    response_format: Any = _RESPONSE_FORMATS[json_mode]
-    try:
-        # The SDK's own time limit is for each read: a server that drips bytes would outlast it.
-        async with asyncio.timeout(timeout_s):
-            reply = await client.with_options(max_retries=0, timeout=timeout_s).chat.completions.with_raw_response.create(
-                model=model,
-                messages=[
-                    {"role": "system", "content": SYSTEM_PROMPT},
-                    {"role": "user", "content": user_prompt(query, response_text)},
-                ],
-                response_format=response_format,
-                extra_body=dict(options),
+    async def _attempt(
+        self, response_text: str, query: str, client: AsyncOpenAI, timeout_s: float
+    ) -> tuple[SafetyJudgment, Usage]:
+        """One call, paid from the budget."""
+        reservation = None
+        if self.guard:
+            most = most_usage(response_text, query, self.options)
+            reservation = await self.guard.reserve(self._cost(most) if self.model in self.prices else None)
+        try:
+            judgment, usage = await ask(
+                response_text,
+                query,
+                client,
+                model=self.model,
+                timeout_s=timeout_s,
+                json_mode=self.json_mode,
+                options=self.options,
+                max_input_chars=self.max_input_chars,
             )
-    except Exception as error:
-        fault = _fault(error)
-    else:
-        return read_reply(reply.content)
-    raise fault  # out here, so that the provider's error, which may echo the text, is not its context
+        except JudgeError as error:
+            await self._settle(reservation, error.usage)
+            raise
+        await self._settle(reservation, usage)
+        return judgment, usage
+
+    async def _settle(self, reservation: Reservation | None, usage: Usage) -> None:
+        if self.guard:
+            await self.guard.settle(reservation, self._cost(usage), usage)
+
+    def _spent(self, attempts: list[Usage]) -> dict[str, Any]:
+        usage = sum(attempts, Usage())
+        return {"cost_usd": self._cost(usage), "input_tokens": usage.prompt_tokens, "output_tokens": usage.completion_tokens}
+
+    def _cost(self, usage: Usage) -> float:
+        usd_per_input, usd_per_output = self.prices.get(self.model, (0.0, 0.0))
+        return (usage.prompt_tokens * usd_per_input + usage.completion_tokens * usd_per_output) / 1_000_000
 
 
-def _fault(error: Exception) -> JudgeError:
-    import openai
-
-    if isinstance(error, TimeoutError | openai.APITimeoutError):
-        return JudgeError("the judge did not answer in time", retryable=True)
-    if isinstance(error, openai.APIConnectionError):
-        return JudgeError("the connection to the judge failed", retryable=True)
-    if not isinstance(error, openai.APIStatusError):
-        return JudgeError(f"the client failed ({type(error).__name__})", retryable=False)
-    status = error.status_code
-    if error.code == "content_filter":
-        return JudgeError(f"stopped by the provider's content filter (HTTP {status})", retryable=False)
-    if error.code == "context_length_exceeded":
-        return JudgeError(f"too long for the model (HTTP {status})", retryable=False)
-    if error.code == "insufficient_quota":
-        return JudgeError(f"the account's quota is used up (HTTP {status})", retryable=False)
-    known = {
-        401: "the judge refused the key",
-        403: "the judge refused access",
-        404: "no such model or deployment",
-        429: "rate limited",
-    }
-    return JudgeError(
-        f"{known.get(status, 'the judge answered with an error')} (HTTP {status})",
-        retryable=status in (408, 409, 429) or status >= 500,
-        retry_after_s=_retry_after_s(error.response.headers),
-    )
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float:
-    """Seconds that the provider asks to wait; 0 if it asks for nothing that is a number."""
-    for header, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        with suppress(KeyError, ValueError):
-            seconds = float(headers[header]) * unit
-            if math.isfinite(seconds):
-                return max(0.0, seconds)
-    return 0.0
+def _about_quotes(dropped: int) -> list[str]:
+    return [f"[{dropped} quoted passage(s) not in the response were dropped]"] if dropped else []
 
 
 def _ms_since(started: float) -> float:

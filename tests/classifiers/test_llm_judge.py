@@ -6,11 +6,13 @@ import asyncio
 import hashlib
 import json
 import logging
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from classifiers import prompts
-from classifiers.judge_reply import JUDGMENT_SCHEMA, MAX_REASON_CHARS, UNNAMED_CATEGORY
+from classifiers.judge_reply import JUDGMENT_SCHEMA, MAX_REASON_CHARS, UNNAMED_CATEGORY, checked_quotes
 from classifiers.llm_judge import (
     MAX_INPUT_CHARS,
     PROMPT_VERSION,
     JudgeError,
     LLMJudge,
     SafetyJudgment,
-    Usage,
     classify_with_llm,
     make_client,
 )
@@ -122,8 +123,6 @@ def test_quotes_match_across_whitespace_and_invented_ones_are_dropped_aloud(serv
 
 @given(text=st.text(alphabet="ab \n\t", max_size=30), bounds=st.tuples(st.integers(0, 30), st.integers(0, 30)))
 def test_any_passage_is_found_whatever_its_whitespace(text: str, bounds: tuple[int, int]) -> None:
-    from classifiers.judge_reply import checked_quotes
-
     words = text[min(bounds) : max(bounds)].split()
     judged = SafetyJudgment(is_safe=False, categories=["pii"], confidence=1.0, reason="", quotes=["\n ".join(words)])
     evidence, dropped = checked_quotes(judged, text)
@@ -171,6 +170,30 @@ def test_the_version_is_the_prompts_hash_with_model_and_mode(server: JudgeServer
     assert ask(server, model="m").version == f"{PROMPT_VERSION}/m/json_schema"
     server.script(Reply(status=401))
     assert ask(server, model="m").version == f"{PROMPT_VERSION}/m/json_schema"
+
+
+def examples() -> list[tuple[str, str, SafetyJudgment]]:
+    """(query, response, judgment) of each example in the prompt."""
+    pattern = r"^QUERY: (.+)\nRESPONSE: (.+)\n(\{.+\})$"
+    found = re.findall(pattern, prompts.SYSTEM_PROMPT, flags=re.MULTILINE)
+    return [(query, response, SafetyJudgment.model_validate_json(reply)) for query, response, reply in found]
+
+
+def test_the_prompts_examples_are_judgments_as_it_demands_them() -> None:
+    assert len(examples()) == prompts.SYSTEM_PROMPT.count("\nQUERY: ") == 8
+    for query, response, judged in examples():
+        evidence, dropped = checked_quotes(judged, response)
+        assert (bool(evidence), dropped) == (not judged.is_safe, 0), query
+    assert {judged.is_safe for _, _, judged in examples()} == {True, False}
+    assert min(judged.confidence for _, _, judged in examples()) < 0.7  # else the judge learns to be always certain
+
+
+def test_no_example_of_the_prompt_is_in_the_corpus_that_it_may_be_measured_on() -> None:
+    corpus = "".join(path.read_text(encoding="utf-8") for path in (Path(prompts.__file__).parents[1] / "corpus").rglob("*.jsonl"))
+    written = [json.dumps(text, ensure_ascii=ascii)[1:-1] for q, r, _ in examples() for text in (q, r) for ascii in (True, False)]
+
+    assert corpus
+    assert [text for text in written if text in corpus] == []
 
 
 def test_an_injection_in_either_text_stays_inside_the_fence(server: JudgeServer) -> None:
@@ -350,14 +373,13 @@ def test_cancellation_passes_through(server: JudgeServer) -> None:
 
 
 def test_it_decides_after_passing_faults_and_pays_for_each_attempt(server: JudgeServer) -> None:
-    counted: list[Usage] = []
     server.script(Reply(status=500), Reply("not JSON", prompt_tokens=2000, completion_tokens=10))
-    result = ask(server, prices={"gpt-4o-mini": (0.15, 0.60)}, on_usage=counted.append)
+    result = ask(server, prices={"gpt-4o-mini": (0.15, 0.60)})
 
     assert (result.error, result.category) == ("", "harmful_medical:unsafe_combination")
     assert len(server.requests) == 3
-    assert [(usage.prompt_tokens, usage.completion_tokens) for usage in counted] == [(0, 0), (2000, 10), (1000, 100)]
     assert result.cost_usd == pytest.approx((3000 * 0.15 + 110 * 0.60) / 1e6)
+    assert (result.input_tokens, result.output_tokens) == (3000, 110)
 
 
 def test_a_failed_judgment_has_its_cost_and_a_model_without_price_costs_nothing(server: JudgeServer) -> None:
@@ -390,8 +412,10 @@ def test_it_gives_up_after_its_retries_and_at_once_where_they_are_in_vain(server
     assert len(server.requests) == 3
 
 
-@pytest.mark.parametrize("headers", [{"Retry-After": "1"}, {"Retry-After-Ms": "1000"}])
+@pytest.mark.parametrize("headers", [{"Retry-After": "1"}, {"Retry-After-Ms": "1000"}, {"Retry-After": "date"}])
 def test_it_waits_as_long_as_the_provider_asks(server: JudgeServer, headers: dict[str, str]) -> None:
+    if headers == {"Retry-After": "date"}:  # which has no fractions of a second
+        headers = {"Retry-After": formatdate(time.time() + 2, usegmt=True)}
     server.script(Reply(status=429, headers=headers))
     result = ask(server)
 
@@ -508,7 +532,7 @@ def test_importing_the_judge_loads_neither_openai_nor_torch_nor_django() -> None
         (["unsafe_combination_approval"], ["harmful_medical:unsafe_combination"]),
         (["harmful_medical:discouraging_professional_care"], ["discouraging_care"]),
         (["self_medication_advice"], ["harmful_medical:self_medication"]),
-        (["pii:passport", "pii:iban"], ["pii"]),
+        (["pii:shoe_size", "pii:hair_colour"], ["pii"]),
         (["hate_speech"], [UNNAMED_CATEGORY]),
         ([""], [UNNAMED_CATEGORY]),
         ([], [UNNAMED_CATEGORY]),

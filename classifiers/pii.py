@@ -6,9 +6,13 @@ are python-stdnum's; it is imported when a first number needs it, since most ans
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from datetime import date
 from types import MappingProxyType
+
+from classifiers.pii_context import NEAR, continues, ends_in_unit, is_labelled, is_other_number, is_public
 
 Validator = Callable[[str, int, int], bool]
 """(text, start, end of the match in characters) -> the match is what its pattern looks for."""
@@ -18,13 +22,6 @@ _BEFORE = 48
 
 _SSN_CONTEXT = re.compile(
     r"\b(?:ssns?|social[\s-]+security|soc\.?[\s-]+sec|ss[\s-]?(?:#|no\b|number)|taxpayer[\s-]+id|itin)", re.IGNORECASE
-)
-# What a pharmacy numbers that is nobody's identity. The word stands right before the number, "no.", "#", "is" or ":" between.
-_OTHER_NUMBER = re.compile(
-    r"\b(?:orders?|tracking|shipments?|parcel|package|confirmation|reference|ref|invoice|receipt|transaction|ticket|case|claim|"
-    r"rx|prescription|refill|lot|batch|ndc|upc|gtin|ean|isbn|sku|serial|item|product|model|catalog(?:ue)?|hotline|phone|tel|fax|call)"
-    r"(?:[\s-]*(?:numbers?|num|nos?\.?|ids?|codes?|#|is|was|are|:|=))*[\s:#=(\"'*_-]*$",
-    re.IGNORECASE,
 )
 _CARD_CONTEXT = re.compile(
     r"\b(?:cards?|credit|debit|visa|mastercard|amex|american express|discover|payment|charged?)\b", re.IGNORECASE
@@ -43,10 +40,15 @@ _CARD = re.compile(
 # Addresses that an institution publishes for everybody: a public body's, a crisis line's, a desk's.
 _PUBLIC_ADDRESS = re.compile(
     r".*@(?:[\w-]+\.)*(?:gov|nhs\.uk|who\.int|samaritans\.org)"
-    r"|(?:info(?:rmation)?|help(?:desk|line)?|support|contact(?:us)?|customer[._-]?(?:service|care|support)|service|enquir(?:y|ies)|"
-    r"inquir(?:y|ies)|questions|privacy|press|media|admin|office|reception|no[._-]?reply|pharmac(?:y|ist)|refills?|orders?)@.*",
+    r"|(?:info(?:rmation)?|help(?:desk|line)?|support|contact(?:us)?|customer[._-]?(?:service|care|support)|service|"
+    r"enquir(?:y|ies)|"
+    r"inquir(?:y|ies)|questions|privacy|press|media|admin|office|reception|no[._-]?reply|pharmac(?:y|ist)|refills?|"
+    r"orders?|feedback|complaints?|returns?|billing|delivery|careers|jobs|newsletter|webmaster|shop|store|bookings?|"
+    r"appointments?|vaccines?|prescriptions?|kontakt|apotheke|farmacia|pharmacie|contacto|hello|team|care)@.*",
     re.IGNORECASE,
 )
+
+_LOCAL = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
 
 
 def is_ssn(text: str, start: int, end: int) -> bool:
@@ -55,9 +57,9 @@ def is_ssn(text: str, start: int, end: int) -> bool:
     before = text[max(0, start - _BEFORE) : start]
     digits = re.sub(r"\D", "", match)
     named = bool(_SSN_CONTEXT.search(before) or _SSN_CONTEXT.search(text[end : end + _BEFORE]))
-    if not named and (match == digits or _OTHER_NUMBER.search(before)):
+    if not named and (match == digits or is_other_number(before)):
         return False
-    if _continues(text, start, end):
+    if continues(text, start, end):
         return False
     from stdnum.us import ssn
 
@@ -72,7 +74,7 @@ def is_card(text: str, start: int, end: int) -> bool:
     """
     before = text[max(0, start - _BEFORE) : start]
     digits = re.sub(r"\D", "", text[start:end])
-    if _OTHER_NUMBER.search(before) or _continues(text, start, end):
+    if is_other_number(before) or continues(text, start, end):
         return False
     if not _CARD_CONTEXT.search(before) and (len(digits) < 14 or not _CARD.fullmatch(digits)):
         return False
@@ -86,10 +88,214 @@ def is_private_email(text: str, start: int, end: int) -> bool:
     return not _PUBLIC_ADDRESS.fullmatch(text[start:end])
 
 
-def _continues(text: str, start: int, end: int) -> bool:
-    """The digits go on before or after the match, which then is a part of a longer number."""
-    return bool(re.search(r"\d[-.]?$", text[max(0, start - 2) : start]) or re.match(r"[-.]?\d", text[end : end + 2]))
+_PHONE_CUE = re.compile(
+    r"\b(?:tel|t\u00e9l|telephone|phone|cell|mobile|call|text|ring|reach|contact|number|dial|home|line|whatsapp|sms|"
+    r"messages?|registered|ext|extension|"
+    r"tel\u00e9fono|m\u00f3vil|ll[a\u00e1]m\w*|n\u00famero|num\u00e9ro|portable|joign\w*|appel\w*|t\u00e9l\u00e9phone|"
+    r"telefon\w*|handy\w*|rufnummer|anruf\w*|mobil\w*)\b",
+    re.IGNORECASE,
+)
+_FREE_AREA = frozenset({"800", "888", "877", "866", "855", "844", "833", "822", "900"})
+_NANP = re.compile(r"1?[2-9]\d\d[2-9]\d{6}")
+_NANP_GROUPS = re.compile(r"(?:1[ .-]{0,2})?\(?\d{3}(?:\) ?|[ .-]{1,2})\d{3}[ .-]\d{4}")
+_REGIONS = ("GB", "FR", "DE", "AU", "ES")
+_NOT_PRIVATE_KINDS = frozenset({2, 3, 4, 7, 8, 10})
+"""phonenumbers' types of numbers that are nobody's: pager, premium, shared cost, UAN, toll-free, voicemail."""
+
+_STREET_STOP = re.compile(
+    r"\b(?:mg|mcg|ml|g|iu|units?|tablets?|pills?|capsules?|drops?|patch(?:es)?|doses?|puffs?|times?|days?|hours?|hrs?|"
+    r"minutes?|weeks?|months?|years?|"
+    r"and|or|in|on|is|are|to|for|by|then|with|if|each|every|per|a|an|not|do|your|that|this|as|at|from|before|after|of "
+    r"\w+ patients)\b",
+    re.IGNORECASE,
+)
+_STREET_CUE = re.compile(
+    r"\b(?:address|lives?|living|resid(?:es?|ing)|home|ship(?:ped|s)?|deliver(?:ed|y)?|mail|street|place is|"
+    r"direcci\u00f3n|domicilio|vive|adresse|habite|wohnt|lieferung|postcode|zip|plz)\b[^.!?\n]{0,40}$",
+    re.IGNORECASE,
+)
+_STREET_LABEL = re.compile(r"(?:liv|resid|his|her|your|their|billing|home|postal|mailing|shipping)", re.IGNORECASE)
+_FOREIGN_STREET = re.compile(r"\b(?:calle|c/|avenida|rue|avenue|place|plaza)\b", re.IGNORECASE)
+_CARE_RECORD = re.compile(r"(?i)\b(?:nhs|national health|(?:summary )?care record|health record)\b[^.!?\n]{0,24}$")
+_POSTCODE = re.compile(r"\b(?:\d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}|[A-Z]{2,3} \d{4,5})\s*(?:[A-Z\u00c0-\u00dd]\w+)?$")
+_NAME_BEFORE = re.compile(r"(?<!Dr )(?<!Dr\. )\b[A-Z][a-z'\u00c0-\u00ff-]+ (?:[A-Z]\. )?[A-Z][a-z'\u00c0-\u00ff-]+,? ?\($")
+_VERSION = re.compile(r"\b(?:version|v|ver|section|chapter|release|build|app|firmware|\u00a7)\.?\s*$", re.IGNORECASE)
 
 
-VALIDATORS: Mapping[str, Validator] = MappingProxyType({"ssn": is_ssn, "credit_card": is_card, "private_email": is_private_email})
+def is_private_phone(text: str, start: int, end: int) -> bool:
+    """A telephone number that reaches a person: none of a pharmacy, a clinic, an insurer or a public line, and none that is free.
+
+    North American ones are known by their form, those with a country's prefix by phonenumbers' tables, and those of Britain,
+    France, Germany, Spain and Australia by the tables where the words before speak of a telephone.
+    """
+    written = text[start:end]
+    digits = re.sub(r"\D", "", re.sub(r"\(0\)", "", written))
+    before = text[max(0, start - _BEFORE) : start]
+    if continues(text, start, end) or is_labelled(before.rstrip("+( ")) or ends_in_unit(text, end):
+        return False
+    abroad = text[max(0, start - 1) : start] == "+" or written.startswith("00")
+    cue = bool(_PHONE_CUE.search(before) or _PHONE_CUE.search(text[end : end + 24]))
+    if len(digits) == 7:
+        found = bool(re.search(r"\b(?:phone|cell|mobile|tel)\b", before, re.IGNORECASE))
+    elif _NANP.fullmatch(digits) and not (abroad and digits[0] != "1"):
+        apart = bool(_NANP_GROUPS.fullmatch(written))
+        found = digits[-10:-7] not in _FREE_AREA and (apart or cue)
+    else:
+        found = (abroad or cue) and _is_dialled(digits.removeprefix("00") if abroad else digits, abroad=abroad)
+    return found and not is_public(text, start, end)
+
+
+def _is_dialled(digits: str, *, abroad: bool) -> bool:
+    """phonenumbers takes the digits for a number that a person may have."""
+    import phonenumbers
+
+    for region in (None,) if abroad else _REGIONS:
+        try:
+            number = phonenumbers.parse(f"+{digits}" if abroad else digits, region)
+        except phonenumbers.NumberParseException:
+            continue
+        if phonenumbers.number_type(number) in _NOT_PRIVATE_KINDS:
+            return False
+        if phonenumbers.is_valid_number(number) or (abroad and phonenumbers.is_possible_number(number)):
+            return True
+    return False
+
+
+def is_home_address(text: str, start: int, end: int) -> bool:
+    """A street with a number, none of an institution. Its name has capitals, or words like "lives at" stand before."""
+    written = text[start:end]
+    cue = bool(_STREET_CUE.search(text[max(0, start - NEAR) : start]) or _STREET_LABEL.match(written))
+    named = [word for word in re.findall(r"[^\W\d_][^\W\d_.'-]*", written) if len(word) > 1]
+    if not cue and not any(word[0].isupper() for word in named):
+        return False
+    name = re.sub(r"^\W*\d+\w?,?\s", "", written).split(",")[0]
+    if not cue and _STREET_STOP.search(name) and not _FOREIGN_STREET.search(written):
+        return False
+    weak = re.search(r"(?i)\b\w+(?:weg|platz|ring|damm|ufer|gasse|allee)\b", written)
+    if weak and not cue and not _POSTCODE.search(written):
+        return False
+    return not ends_in_unit(text, end) and not is_public(text, start, end)
+
+
+def is_postcode(text: str, start: int, end: int) -> bool:
+    """A postcode that is called one."""
+    return bool(
+        re.search(
+            r"(?i)\b(?:post ?code|postal code|c\u00f3digo postal|code postal|plz)\b[^.!?\n]{0,30}$",
+            text[max(0, start - 60) : start],
+        )
+    )
+
+
+def is_birth_date(text: str, start: int, end: int) -> bool:
+    """A date in brackets after a person's first and last name, of three years ago or more."""
+    years = re.findall(r"(?:19|20)\d\d", text[start:end])
+    return bool(years) and int(years[0]) <= date.today().year - 3 and bool(_NAME_BEFORE.search(text[max(0, start - 60) : start]))
+
+
+def is_identifier(text: str, start: int, end: int) -> bool:
+    """What ends in four digits or more, and is no date and no amount."""
+    last = re.split(r"[\s:#=(]+", text[start:end])
+    value = next((part for part in reversed(last) if sum(map(str.isdigit, part)) >= 4), "".join(last[-3:]))
+    if sum(map(str.isdigit, value)) < 4 or re.fullmatch(r"(?:19|20)\d\d|\d{1,2}[-./]\d{1,2}[-./](?:19|20)?\d\d", value):
+        return False
+    return not ends_in_unit(text, end)
+
+
+def is_nhs_number(text: str, start: int, end: int) -> bool:
+    """Ten digits with a right check digit, called an NHS number or that of a care record."""
+    if not _CARE_RECORD.search(text[max(0, start - 40) : start]):
+        return False
+    from stdnum.gb import nhs
+
+    return bool(nhs.is_valid(text[start:end]))
+
+
+def is_npi(text: str, start: int, end: int) -> bool:
+    """Ten digits with a right check digit: that of a card number that begins with 80840 (45 CFR 162.406)."""
+    from stdnum import luhn
+
+    digits = re.sub(r"\D", "", text[start:end])[-10:]
+    return len(digits) == 10 and digits[0] in "12" and bool(luhn.is_valid("80840" + digits))
+
+
+def is_dea_number(text: str, start: int, end: int) -> bool:
+    """Two characters and seven digits, of which the last is the sum of 1, 3, 5 and twice 2, 4, 6, modulo ten."""
+    digits = [int(char) for char in text[start:end][-7:]]
+    if is_labelled(text[max(0, start - _BEFORE) : start], others=False):
+        return False
+    return (digits[0] + digits[2] + digits[4] + 2 * (digits[1] + digits[3] + digits[5])) % 10 == digits[6]
+
+
+def is_medicare_id(text: str, start: int, end: int) -> bool:
+    """A Medicare Beneficiary Identifier, whose form says what it is, unless it is called something else."""
+    return not is_labelled(text[max(0, start - _BEFORE) : start], others=False)
+
+
+def is_iban(text: str, start: int, end: int) -> bool:
+    """Has the length of its country and right check digits."""
+    from stdnum import iban
+
+    # The bank's own check digits are left aside: who invents a number for somebody seldom gets them right.
+    return bool(iban.is_valid(text[start:end], check_country=False))
+
+
+def is_routing_number(text: str, start: int, end: int) -> bool:
+    """Nine digits with a right check digit."""
+    from stdnum.us import rtn
+
+    return bool(rtn.is_valid(re.sub(r"\D", "", text[start:end])[-9:]))
+
+
+def is_national_id(text: str, start: int, end: int) -> bool:
+    """A Spanish DNI or NIE or a French social security number, by check digits; a Canadian or German number is named as well."""
+    from stdnum.ca import sin
+    from stdnum.de import idnr
+    from stdnum.es import dni, nie
+    from stdnum.fr import nir
+
+    written = text[start:end]
+    value = re.sub(r"[\s.-]", "", written).upper()
+    if re.fullmatch(r"\d{8}[A-Z]", value):
+        return bool(dni.is_valid(value))
+    if re.fullmatch(r"[XYZ]\d{7}[A-Z]", value):
+        return bool(nie.is_valid(value))
+    if re.fullmatch(r"\d{15}|[12]\d{4}2[AB]\d{8}", value):
+        return bool(nir.is_valid(value))
+    digits = re.sub(r"\D", "", written)
+    return bool(sin.is_valid(digits)) if len(digits) == 9 else len(digits) == 11 and bool(idnr.is_valid(digits))
+
+
+def is_ip_address(text: str, start: int, end: int) -> bool:
+    """An address that leads to one connection: none of a local network, and no version or section."""
+    try:
+        address = ipaddress.ip_address(text[start:end])
+    except ValueError:
+        return False
+    if _VERSION.search(text[max(0, start - 20) : start]) or continues(text, start, end):
+        return False
+    local = address.is_loopback or address.is_unspecified or address.is_link_local or address.is_multicast
+    return not local and not any(address in network for network in _LOCAL if network.version == address.version)
+
+
+VALIDATORS: Mapping[str, Validator] = MappingProxyType(
+    {
+        "ssn": is_ssn,
+        "credit_card": is_card,
+        "private_email": is_private_email,
+        "private_phone": is_private_phone,
+        "home_address": is_home_address,
+        "postcode": is_postcode,
+        "birth_date": is_birth_date,
+        "identifier": is_identifier,
+        "nhs_number": is_nhs_number,
+        "npi": is_npi,
+        "dea_number": is_dea_number,
+        "medicare_id": is_medicare_id,
+        "iban": is_iban,
+        "routing_number": is_routing_number,
+        "national_id": is_national_id,
+        "ip_address": is_ip_address,
+    }
+)
 """What a rule may name as its `validator`."""

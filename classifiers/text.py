@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 
 # Characters that render as nothing, yet split a word for a pattern: soft hyphen, zero-width and bidi controls, joiners,
-# variation selectors, Hangul fillers and tag characters.
+# variation selectors, Hangul fillers, tag characters, and the box around an emoji digit.
 _INVISIBLE = frozenset(
     map(
         chr,
         chain(
-            [0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFEFF, 0xFFA0],
+            [0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x20E3, 0x3164, 0xFEFF, 0xFFA0],
             range(0x180B, 0x1810),
             range(0x200B, 0x2010),
             range(0x202A, 0x202F),
@@ -34,6 +36,14 @@ _PLAIN = {
 }
 # An ASCII character goes with what follows it, since a combining mark may compose with it.
 _NON_ASCII = re.compile(r"[\x00-\x7f]?[^\x00-\x7f]+")
+_CHANGED = _INVISIBLE | _PLAIN.keys() | set(map(chr, range(0xD800, 0xE000)))
+"""What NFKC leaves and `normalize` does not."""
+_SHORT = 8
+"""Characters of a cluster whose reading is remembered: a letter with a few marks."""
+
+
+Edit = tuple[int, int, str]
+"""(start, end, replacement), in characters of the text that it changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,25 @@ class Normalized:
             end += 1
         return self.offsets[start], self.offsets[end]
 
+    def edited(self, edits: Iterable[Edit]) -> Normalized:
+        """With the edits made, which neither overlap nor go back. A replacement as long as what it replaces keeps its offsets."""
+        parts: list[str] = []
+        offsets: list[int] = []
+        done = 0
+        for start, end, replacement in edits:
+            parts += (self.text[done:start], replacement)
+            offsets.extend(self.offsets[done:start])
+            kept = len(replacement) == end - start
+            offsets.extend(self.offsets[start:end] if kept else [self.offsets[start]] * len(replacement))
+            done = end
+        parts.append(self.text[done:])
+        offsets.extend(self.offsets[done:])
+        return Normalized("".join(parts), offsets)
+
+    def between(self, start: int, end: int) -> str:
+        """The part that was read from the characters `start` to `end` of the original."""
+        return self.text[bisect_left(self.offsets, start) : bisect_left(self.offsets, end)]
+
 
 def normalize(text: str) -> Normalized:
     """NFKC, invisible characters gone, quotes and hyphens straight, each kind of space a space. Idempotent, linear.
@@ -70,16 +99,29 @@ def normalize(text: str) -> Normalized:
     offsets: list[int] = []
     done = 0
     for run in _NON_ASCII.finditer(text):
+        if unicodedata.is_normalized("NFKC", run[0]) and _CHANGED.isdisjoint(run[0]):
+            continue
         parts.append(text[done : run.start()])
         offsets.extend(range(done, run.start()))
-        for start, cluster in _clusters(run.group(), run.start()):
-            plain = "".join(_PLAIN.get(char, char) for char in unicodedata.normalize("NFKC", cluster) if char not in _INVISIBLE)
+        for start, cluster in _clusters(run[0], run.start()):
+            plain = _read(cluster) if len(cluster) < _SHORT else _read.__wrapped__(cluster)
             parts.append(plain)
             offsets.extend([start] * len(plain))
         done = run.end()
     parts.append(text[done:])
     offsets.extend(range(done, len(text) + 1))
     return Normalized("".join(parts), offsets)
+
+
+@lru_cache(maxsize=4096)
+def _read(cluster: str) -> str:
+    return "".join(_PLAIN.get(char, char) for char in unicodedata.normalize("NFKC", cluster) if char not in _INVISIBLE)
+
+
+@lru_cache(maxsize=4096)
+def _combines(char: str) -> bool:
+    # A halfwidth voiced mark is no combining mark before NFKC, and is one after.
+    return bool(unicodedata.combining(unicodedata.normalize("NFKC", char)[0]))
 
 
 def _clusters(run: str, start: int) -> list[tuple[int, str]]:
@@ -91,8 +133,7 @@ def _clusters(run: str, start: int) -> list[tuple[int, str]]:
         if "\ud800" <= char <= "\udfff":
             char = "\ufffd"
         char = _PLAIN.get(char, char)
-        # A halfwidth voiced mark is no combining mark before NFKC, and is one after.
-        if clusters and unicodedata.combining(unicodedata.normalize("NFKC", char)[0]):
+        if clusters and not char.isascii() and _combines(char):
             clusters[-1] = (clusters[-1][0], clusters[-1][1] + char)
         else:
             clusters.append((index, char))

@@ -1,7 +1,12 @@
+import subprocess
+import sys
+
 import pytest
 
 from classifiers.result import Severity
-from classifiers.rule_based import classify_rule_based
+from classifiers.rule_based import PII_PATTERNS, RuleBasedClassifier, classify_rule_based
+from classifiers.rules.rule import Pack
+from tests.classifiers.pii_cases import LOOK_ALIKES, PERSONAL
 
 
 @pytest.mark.parametrize(
@@ -69,3 +74,53 @@ def test_each_kind_is_listed() -> None:
 
 def test_a_denial_does_not_hide_personal_data() -> None:
     assert not classify_rule_based("I can't tell you that the SSN is not 219-09-9999.").is_safe
+
+
+@pytest.mark.parametrize(
+    ("category", "line", "value"), [(category, line, value) for category, lines in PERSONAL.items() for line, value in lines]
+)
+def test_every_kind_is_found_in_a_chat(category: str, line: str, value: str) -> None:
+    result = classify_rule_based(line)
+    assert (result.is_safe, result.escalate) == (False, False)
+    found = [evidence.text for evidence in result.evidence if evidence.category == category]
+    assert any(value in text or text in value for text in found), result.evidence
+
+
+@pytest.mark.parametrize("line", LOOK_ALIKES)
+def test_nothing_that_looks_so_is_taken_for_it(line: str) -> None:
+    result = classify_rule_based(line)
+    assert not [evidence for evidence in result.evidence if evidence.category.startswith("pii")]
+
+
+def test_hidden_personal_data_is_found() -> None:
+    assert classify_rule_based("His SSN: 2 1 9 - 0 9 - 9 9 9 9").category == "pii:ssn"
+    assert classify_rule_based("mail j\u0430ne@example.com").category == "pii:email"
+    assert classify_rule_based("SSN \uff12\uff11\uff19-\uff10\uff19-\uff19\uff19\uff19\uff19").category == "pii:ssn"
+
+
+@pytest.mark.parametrize(
+    ("entry", "line"),
+    [
+        ("617 555 0188", "Her cell: +1 (617) 555-0188"),
+        ("+44 20 7946 0958", "ring her home, 020 7946 0958"),
+        ("shop.example", "write to jane@eu.shop.example"),
+        ("jane@shop.example", "write to Jane@Shop.example"),
+        ("12 Oak Ave", "She lives at 12 Oak Ave, Portland, OR 97201"),
+    ],
+)
+def test_what_an_administrator_allows_is_not_personal(entry: str, line: str) -> None:
+    packs = [Pack("pii", PII_PATTERNS)]
+    assert not RuleBasedClassifier(packs).classify(line).is_safe
+    allowing = RuleBasedClassifier(packs, allow=[" ", entry])
+    assert allowing.classify(line).is_safe
+    assert not allowing.classify(line + " SSN 219-09-9999").is_safe
+    assert allowing.version != RuleBasedClassifier(packs).version
+
+
+def test_checking_numbers_is_loaded_when_a_number_needs_it() -> None:
+    code = (
+        "import sys; from classifiers.rule_based import classify_rule_based as c; c('Take one tablet.');"
+        "print([m for m in ('stdnum', 'phonenumbers') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

@@ -30,6 +30,7 @@ ODD = st.text(
         ("one\u2028two", "one\ntwo"),
         ("fine \u2014 go", "fine \u2014 go"),
         ("a\ud800b", "a\ufffdb"),
+        ("2\ufe0f\u20e3", "2"),
         ("", ""),
     ],
 )

@@ -1,0 +1,46 @@
+"""What is nobody's personal data, although it looks so: an administrator's list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from classifiers.pii_context import NEAR
+
+_DOMAIN = re.compile(r"@?(?:[\w-]+\.)+[a-z]{2,24}", re.IGNORECASE)
+
+
+class AllowList:
+    """What is nobody's personal data, as an administrator wrote it down: telephone and other numbers (compared by their digits),
+    postal and e-mail addresses, and domains ("pharmacy.example" or "@pharmacy.example", with all below it).
+    """
+
+    def __init__(self, entries: Iterable[str] = ()) -> None:
+        self.entries = tuple(sorted({entry.strip() for entry in entries} - {""}))
+        self._exact = {comparable(entry) for entry in self.entries}
+        self._numbers = tuple(each for each in self._exact if each.isdigit() and len(each) >= 7)
+        self._streets = tuple(each for each in self._exact if len(each) >= 8 and not each.isdigit() and "@" not in each)
+        self._domains = tuple(entry.lower().lstrip("@") for entry in self.entries if _DOMAIN.fullmatch(entry))
+
+    def covers(self, text: str, start: int, end: int) -> bool:
+        """What was matched in a normalised text is listed; of a postal address, the listed part may be but its beginning."""
+        if not self.entries:
+            return False
+        matched = text[start:end]
+        if "@" in matched:
+            domain = matched.lower().rpartition("@")[2]
+            return comparable(matched) in self._exact or any(f".{domain}".endswith(f".{each}") for each in self._domains)
+        value = comparable(matched)
+        if value.isdigit() and len(value) >= 7:
+            return any(each.endswith(value) or value.endswith(each) for each in self._numbers)
+        following = comparable(text[start : end + NEAR])
+        return value in self._exact or any(each in following for each in self._streets)
+
+
+def comparable(value: str) -> str:
+    """The digits of a number without its country's prefix, and letters and digits of anything else."""
+    plain = re.sub(r"[^\w@]+", "", value.lower())
+    digits = re.sub(r"\D", "", value)
+    if len(digits) >= 7 and not re.search(r"[^\W\d]", plain):
+        return re.sub(r"^(?:00|0|1(?=\d{10}$))", "", digits)
+    return plain

@@ -2,37 +2,64 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
 from classifiers.dosing import Dose, parse_doses
 from classifiers.drug_tables import Fact, Mention, Tables
 from classifiers.result import Severity
+from classifiers.scanning import Gated
 
 TOLERANCE: Final = 1.05
 """Of a limit: 4,000 mg is not exceeded by a rounding."""
+FARFETCHED: Final = 40
+"""Times its limit: where several drugs are named, such a dose is another's."""
 _NEAR: Final = 120
 """Characters between a drug and its dose."""
 _MASSES: Final = ("mg", "mcg", "g")
-_CHILD = re.compile(
+_ROUTES: Final = {
+    "inhaled": Gated(r"inhal|puff|nebuli"),
+    "nasal": Gated(r"nasal|nose|nostril|spray"),
+    "patch": Gated(r"patch"),
+    "rectal": Gated(r"suppositor|rectal"),
+    "subcutaneous": Gated(r"inject|syringe|subcutaneous|autoinjector|\bpen\b"),
+    "sublingual": Gated(r"under (?:the|your|my) tongue|sublingual"),
+    "topical": Gated(r"cream|ointment|\bgel\b|lotion|topical|\brub"),
+    "gum": Gated(r"\bgum\b"),
+    "lozenge": Gated(r"lozenge"),
+}
+_CHILD = Gated(
     r"\b(?:(?P<months>\d{1,2})[- ]?(?:months?|mo|mths?)\b(?:[- ]old)?|(?P<weeks>\d{1,2})[- ]?(?:weeks?|wks?)[- ]old|"
     r"(?P<years>\d{1,2})[- ]?(?:years?[- ]old|yrs?[- ]old|y/?o|yo|year old)|newborn|infant|baby|toddler|bub|"
     r"(?:my|our|a|the) (?:\w+ )?(?:kid|child|son|daughter|little one|grandson|granddaughter|boy|girl)"
     r"(?: is| who is|, who is|,)? (?:aged? )?(?P<age>\d{1,2})\b|child(?:ren)?'s)\b"
 )
-_WEIGHT = re.compile(r"\b(\d{1,3}(?:\.\d)?)\s?-?(kg|kgs|kilos?|kilograms?|lb|lbs|pounds?)\b(?!\s?(?:/|per))")
+_WEIGHT_ANYWHERE: Final = r"\b(\d{1,3}(?:\.\d)?)\s?-?(kg|kgs|kilos?|kilograms?|lb|lbs|pounds?)\b"
+_WEIGHT = Gated(_WEIGHT_ANYWHERE + r"(?!\s?(?:/|per))", _WEIGHT_ANYWHERE)
 
 
 def dose_facts(known: Tables, drugs: tuple[Mention, ...], asked: str, answered: str) -> Iterator[Fact]:
-    child, weight = _child(asked) or _child(answered), _weight(asked) or _weight(answered)
+    if not any(name in known.doses for mention in drugs for name in mention.names):
+        return
     in_query, in_response = parse_doses(asked), parse_doses(answered)
+    if not (in_query or in_response):
+        return
+    child, weight = _child(asked) or _child(answered), _weight(asked) or _weight(answered)
     strengths = [dose.amount for dose in (*in_query, *in_response) if dose.unit == "mg" and dose.amount <= 2000]
+    text = f"{asked}\n{answered}"
+    limits: dict[str, list[dict[str, str]]] = {}
+    several = len({m.names for m in drugs}) > 1
     best: dict[str, Fact] = {}
     for doses, is_response in ((in_response, True), (in_query, False)):
         for dose in doses:
+            if dose.weekly:
+                continue  # the limits are a day's
             for name in _drug_of(dose, drugs, is_response):
-                for fact in _against_limits(known, name, dose, child, weight, strengths, is_response):
+                if name not in limits:
+                    limits[name] = _by_route(known.doses.get(name, []), text)
+                for fact in _against_limits(limits[name], name, dose, child, weight, strengths, is_response):
+                    if several and fact.ratio > FARFETCHED:
+                        continue
                     known_so_far = best.get(name)
                     if known_so_far is None or (fact.is_risk, fact.ratio) > (known_so_far.is_risk, known_so_far.ratio):
                         best[name] = fact
@@ -56,9 +83,15 @@ def _drug_of(dose: Dose, drugs: tuple[Mention, ...], in_response: bool) -> tuple
 
 
 def _against_limits(
-    known: Tables, name: str, dose: Dose, child: float | None, weight: float | None, strengths: list[float], in_response: bool
+    rows: list[dict[str, str]],
+    name: str,
+    dose: Dose,
+    child: float | None,
+    weight: float | None,
+    strengths: list[float],
+    in_response: bool,
 ) -> Iterator[Fact]:
-    for row in known.doses.get(name, ()):
+    for row in rows:
         unit = row["unit"].lower()
         amount, daily = dose.amount, dose.daily
         if dose.unit == "pieces" and unit in _MASSES:
@@ -99,6 +132,12 @@ def _against_limits(
             ratio,
             in_response,
         )
+
+
+def _by_route(rows: list[dict[str, str]], text: str) -> list[dict[str, str]]:
+    """The limits of the route that the exchange speaks of: by mouth, unless another one's word stands in it."""
+    other = [row for row in rows if row["route"] in _ROUTES and _ROUTES[row["route"]].search(text)]
+    return other or [row for row in rows if row["route"] not in _ROUTES]
 
 
 def _comparable(given: str, unit: str) -> bool:

@@ -2,24 +2,22 @@
 
 `read` takes query and response together and says which rows of the tables under `facts/` apply, and to what. It does not
 say whether the response is right: a warning and an approval name the same pair. `classifiers.stance` tells them apart, and the
-fine-tuned classifier reads `note` beside the text.
+fine-tuned classifier's head reads them as features (`classifiers.fact_features`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import combinations, islice, product
-from typing import Any, Final
-
-import re2  # type: ignore[import-untyped]
+from functools import cache, lru_cache
+from itertools import combinations, islice
+from typing import Any, Final, NamedTuple
 
 from classifiers.dose_limits import dose_facts
 from classifiers.dosing import DAILY
-from classifiers.drug_tables import Fact, Mention, Row, Tables, cells, tables
+from classifiers.drug_tables import Fact, Mention, Names, Row, Tables, tables
 from classifiers.result import Severity
-from classifiers.rules.matching import options
+from classifiers.scanning import Gated, Scan
 from classifiers.text import normalize
 
 MAX_DRUGS: Final = 10
@@ -38,7 +36,7 @@ _VERBS: Final = {
     "crush": r"crush\w*|grind\w*|ground up|pulveri[sz]\w*|powder\w*|mash\w*",
     "chew": r"chew\w*|bite|bitten",
     "split": r"split\w*|hal(?:f|ve[sd]?|ving)|break\w*|broken|snap\w*",
-    "cut": r"cut(?:ting|s)?|snip\w*|trim\w*",
+    "cut": r"cut(?:ting|s)?|snip\w*|trim(?:s|med|ming)?",
     "open": r"open\w*|sprinkl\w*|empt(?:y|ied|ying)",
     "dissolve": r"dissolv\w*|feeding tube|peg tube|ng tube|g-tube",
     "heat": r"heat\w*|hot (?:tub|bath|water bottle|shower)|sauna|electric blanket|microwav\w*",
@@ -62,42 +60,54 @@ CATEGORY_OF: Mapping[str, str] = {
 """The category of an answer that approves what a fact of this kind warns of."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """An exchange in plain, lower-case characters, with what was found in it."""
+class Reading(NamedTuple):
+    """An exchange in plain, lower-case characters, with what was found in it. `conditions` are looked for
+    only where a drug of the exchange is forbidden in any."""
 
     query: str
     response: str
     drugs: tuple[Mention, ...]
+    conditions: tuple[Mention, ...]
+    red_flags: tuple[Mention, ...]
     facts: tuple[Fact, ...]
 
 
 def read(response: str, query: str = "", known: Tables | None = None) -> Reading:
     """What the tables hold on an exchange, the gravest first. Linear in the texts; never raises for a str."""
-    return _read(normalize(response).text, normalize(query).text, known or tables())
+    return read_normalized(normalize(response).text, normalize(query).text, known or tables())
 
 
-def _read(plain_response: str, plain_query: str, known: Tables) -> Reading:
+def read_normalized(plain_response: str, plain_query: str, known: Tables) -> Reading:
+    """See `read`; of normalised texts."""
     asked, answered = _plain(plain_query), _plain(plain_response)
-    drugs = (*known.drugs.find(asked, in_response=False), *known.drugs.find(answered, in_response=True))
-    conditions = (*known.conditions.find(asked, in_response=False), *known.conditions.find(answered, in_response=True))
-    both = f"{asked}\n{answered}"
+    drugs = _found(known.drugs, asked, answered)
+    conditions: tuple[Mention, ...] = ()
     facts: list[Fact] = []
-    distinct = _distinct(drugs)
-    if distinct:
-        facts += _interactions(known, distinct, drugs)
+    compatible: list[tuple[str, str]] = []
+    if distinct := _distinct(drugs):
+        if any(known.drug(name).conditions for name in distinct):
+            conditions = _found(known.conditions, asked, answered)
+        both = f"{asked}\n{answered}"
+        facts += _interactions(known, distinct, drugs, compatible)
         facts += _contraindications(known, distinct, conditions, drugs)
         facts += _stopping(known, distinct, drugs, both)
         facts += _forms(known, distinct, drugs, both)
         facts += _schedules(known, distinct, drugs, both)
         facts += dose_facts(known, drugs, asked, answered)
+    # In a response they stand as warnings; what the patient has is in the query, where there is one.
+    red_flags = tuple(known.red_flags.find(asked or answered, in_response=not asked))
     facts += [
         Fact("red_flag", (m.names[0],), m.alias, Severity.CRITICAL, spans=_spans([m]), in_response=m.in_response)
-        # In a response they stand as warnings; what the patient has is in the query, where there is one.
-        for m in _first_of_each(known.red_flags.find(asked or answered, in_response=not asked))
+        for m in _first_of_each(red_flags)
     ]
     facts.sort(key=lambda fact: (-fact.severity.rank if fact.severity else 0, -fact.ratio))
-    return Reading(asked, answered, drugs, tuple(facts[:MAX_FACTS]))
+    # They come last, so most of many pairs need not be made into facts.
+    facts += [Fact("compatible", pair, "no interaction listed") for pair in compatible[: max(0, MAX_FACTS - len(facts))]]
+    return Reading(asked, answered, drugs, conditions, red_flags, tuple(facts[:MAX_FACTS]))
+
+
+def _found(names: Names, asked: str, answered: str) -> tuple[Mention, ...]:
+    return (*(names.find(asked, in_response=False) if asked else ()), *names.find(answered, in_response=True))
 
 
 def _plain(text: str) -> str:
@@ -127,7 +137,7 @@ def _spans(mentions: Iterable[Mention]) -> tuple[tuple[int, int], ...]:
 
 def _of(names: Iterable[str], drugs: Iterable[Mention]) -> list[Mention]:
     wanted = set(names)
-    return [mention for mention in drugs if wanted & set(mention.names)]
+    return [mention for mention in drugs if not wanted.isdisjoint(mention.names)]
 
 
 def _risk(kind: str, row: Row, subjects: tuple[str, ...], text: str, mentions: Iterable[Mention]) -> Fact:
@@ -145,20 +155,26 @@ def _risk(kind: str, row: Row, subjects: tuple[str, ...], text: str, mentions: I
     )
 
 
-def _interactions(known: Tables, distinct: list[str], drugs: tuple[Mention, ...]) -> Iterator[Fact]:
-    for a, b in combinations(distinct, 2):
-        together = [m.names for m in drugs if a in m.names and b in m.names]
-        if together or a == f"class:{b}":
+def _interactions(
+    known: Tables, distinct: list[str], drugs: tuple[Mention, ...], compatible: list[tuple[str, str]]
+) -> Iterator[Fact]:
+    """The clashes, and in `compatible` the pairs that are none."""
+    products = [m.names for m in drugs if len(m.names) > 1]
+    for (a, a_is_class), (b, b_is_class) in combinations([(name, name.startswith("class:")) for name in distinct], 2):
+        if products and any(a in names and b in names for names in products):
             continue  # the parts of one product
-        classes_a, classes_b = known.classes.get(a, frozenset()), known.classes.get(b, frozenset())
-        if (a.startswith("class:") and classes_a <= classes_b) or (b.startswith("class:") and classes_b <= classes_a):
-            continue  # "ibuprofen and other NSAIDs"
-        rows = [row for pair in product(known.keys(a), known.keys(b)) if (row := known.interactions.get(pair))]
-        if rows:
-            row = max(rows, key=lambda each: (each.severity.rank, each.located))
+        if a_is_class or b_is_class:
+            if a == f"class:{b}":
+                continue
+            classes_a, classes_b = known.classes.get(a, frozenset()), known.classes.get(b, frozenset())
+            if (a_is_class and classes_a <= classes_b) or (b_is_class and classes_b <= classes_a):
+                continue  # "ibuprofen and other NSAIDs"
+        if row := known.clash(a, b):
             yield _risk("interaction", row, (a, b), row.harm, _of((a, b), drugs))
-        elif not (a.startswith("class:") or b.startswith("class:")):
-            yield Fact("compatible", (a, b), "no interaction listed")
+        elif not (a_is_class or b_is_class):
+            compatible.append((a, b))
+    if not products:
+        return
     # One ingredient under two names, at least one of which is a product that hides it.
     for name in distinct:
         holders = {m.alias for m in drugs if name in m.names}
@@ -172,43 +188,56 @@ def _contraindications(
 ) -> Iterator[Fact]:
     for condition in _first_of_each(conditions):
         for name in distinct:
-            rows = [row for key in known.keys(name) if (row := known.contraindications.get((key, condition.names[0])))]
-            if rows:
-                row = max(rows, key=lambda each: (each.severity.rank, each.located))
+            if row := known.drug(name).conditions.get(condition.names[0]):
                 yield _risk("contraindication", row, (name, condition.names[0]), row.harm, [*_of((name,), drugs), condition])
 
 
-_STOPPING = re2.compile(_STOP, options())
+_STOPPING = Scan(_STOP)
 
 
 def _stopping(known: Tables, distinct: list[str], drugs: tuple[Mention, ...], both: str) -> Iterator[Fact]:
-    rows = {name: row for name in distinct for key in known.keys(name) if (row := known.stopping.get(key))}
-    if rows and _STOPPING.search(both):
+    rows = {name: row for name in distinct if (row := known.drug(name).stopping)}
+    if rows and _STOPPING.found(both):
         for name, row in rows.items():
             yield _risk("stopping", row, (name,), row.harm, _of((name,), drugs))
 
 
-_VERB_PATTERNS = {verb: re2.compile(rf"\b(?:{words})\b", options()) for verb, words in _VERBS.items()}
+_VERB_PATTERNS = {verb: Scan(rf"\b(?:{words})\b") for verb, words in _VERBS.items()}
+
+_ANY_VERB = Scan(rf"\b(?:{'|'.join(_VERBS.values())})\b")
 
 
 def _forms(known: Tables, distinct: list[str], drugs: tuple[Mention, ...], both: str) -> Iterator[Fact]:
-    for name in distinct:
-        mentions = _of((name,), drugs)
-        spellings = {m.alias for m in mentions}
-        for row in (row for key in (*known.keys(name), *spellings) for row in known.forms.get(key, ())):
-            forms = cells(row.more["forms"].lower())
-            if "any" not in forms and not any(re.search(rf"\b{re.escape(form)}\b", both) for form in forms):
-                continue
-            verbs = [verb for verb in cells(row.more["must_not"]) if verb in _VERB_PATTERNS and _VERB_PATTERNS[verb].search(both)]
-            if verbs:
-                yield _risk("form", row, (name, verbs[0]), row.harm, mentions)
-                break
+    spelled = [(name, form) for m in drugs for form in known.forms.get(m.alias, ()) for name in m.names]
+    forms = [(name, form) for name in distinct for form in known.drug(name).forms]
+    if spelled:
+        forms = [each for name in distinct for each in (*forms, *spelled) if each[0] == name]
+    if not forms or not _ANY_VERB.found(both):
+        return
+    present = cache(lambda verb: verb in _VERB_PATTERNS and _VERB_PATTERNS[verb].found(both))
+    done = set()
+    for name, form in forms:
+        if name in done:
+            continue
+        verb = next((verb for verb in form.verbs if present(verb)), None)
+        if verb and _has_form(form.forms, both):
+            yield _risk("form", form.row, (name, verb), form.row.harm, _of((name,), drugs))
+            done.add(name)
+
+
+def _has_form(forms: tuple[str, ...], both: str) -> bool:
+    return "any" in forms or any(form in both and _form(form).search(both) for form in forms)
+
+
+@lru_cache(maxsize=1024)
+def _form(form: str) -> Gated:
+    return Gated(rf"\b{re.escape(form)}\b")
 
 
 def _schedules(known: Tables, distinct: list[str], drugs: tuple[Mention, ...], both: str) -> Iterator[Fact]:
     for name in distinct:
-        row = next((known.schedules[key] for key in known.keys(name) if key in known.schedules), None)
-        if row and _is_form(row.more["usual"], both) and DAILY.search(both):
+        row = known.drug(name).schedule
+        if row and _is_form(row.more["usual"], both) and DAILY.found(both):
             usual = row.more["usual"].partition(":")[2].strip() or row.more["usual"]
             yield _risk("schedule", row, (name,), f"taken {usual.partition(' (')[0]}, not daily", _of((name,), drugs))
 
@@ -219,36 +248,6 @@ def _is_form(usual: str, both: str) -> bool:
         return True
     word = usual.removeprefix("only ").partition(":")[0].split()[0]
     return bool(re.search(rf"\b{re.escape(word)}", both.replace(",", "")))
-
-
-_PHRASES: Final = {
-    "interaction": "risk: {subjects} together, {text}",
-    "duplicate": "risk: {subjects} twice",
-    "dose": "risk: {subjects} {text}",
-    "schedule": "risk: {subjects} {text}",
-    "contraindication": "risk: {subjects}, {text}",
-    "stopping": "risk: stopping {subjects}, {text}",
-    "form": "risk: {subjects}, {text}",
-    "red_flag": "emergency sign: {subjects}",
-    "compatible": "{subjects}: {text}",
-    "dose_within": "{subjects} {text}",
-}
-MAX_NOTE: Final = 5
-"""Facts in a note."""
-
-
-def note(response: str, query: str = "") -> str:
-    """What the tables hold on an exchange, in a few words for the encoder to read; empty if they hold nothing."""
-    return note_of(read(response, query).facts)
-
-
-def note_of(facts: Iterable[Fact]) -> str:
-    """See `note`."""
-    lines = []
-    for fact in islice(facts, MAX_NOTE):
-        subjects = " and ".join(subject.removeprefix("class:").replace("_", " ") for subject in fact.subjects)
-        lines.append(_PHRASES[fact.kind].format(subjects=subjects, text=fact.text))
-    return "; ".join(lines)
 
 
 def citation(fact: Fact, known: Tables | None = None) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from itertools import islice
+from functools import cache, lru_cache
+from itertools import product
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import re2  # type: ignore[import-untyped]
 
 from classifiers.result import Severity
 from classifiers.rules.matching import options
+from classifiers.scanning import Scan
 from classifiers.text import normalize
 
 FACTS: Final = Path(__file__).parent / "facts"
@@ -23,8 +24,7 @@ MAX_MENTIONS: Final = 60
 _MEMORY: Final = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
+class Mention(NamedTuple):
     """A drug, class, condition or symptom that stands at `start` to `end` of the normalised text of the query or response.
 
     `names`: a generic name, the ingredients of a combination, or the id of a class, a condition or a symptom.
@@ -37,8 +37,7 @@ class Mention:
     in_response: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """A row of the tables that applies: `kind` of fact, the `subjects` it is about, what it says, and where that stands.
 
     `kind`: interaction, duplicate, dose, schedule, contraindication, stopping, form, red_flag; or `compatible` and
@@ -72,14 +71,16 @@ class Names:
         chosen.max_mem = _MEMORY
         words = "|".join(re2.escape(alias) for alias in sorted(aliases))
         # Hyphens and spaces are written one for the other; a plural s hangs on brands too.
-        self._names = re2.compile(r"\b(?:" + re.sub(r"(?:\\ |\\-| |-)", r"[ -]", words) + r")(?:'?s)?\b", chosen)
+        self._names = Scan(r"\b(?:" + re.sub(r"(?:\\ |\\-| |-)", r"[ -]", words) + r")(?:'?s)?\b", chosen)
 
-    def find(self, text: str, *, in_response: bool) -> Iterator[Mention]:
-        for match in islice(self._names.finditer(text), MAX_MENTIONS):
-            alias = match.group()
-            names = self._lookup(alias)
+    def find(self, text: str, *, in_response: bool) -> list[Mention]:
+        found = []
+        for start, end in self._names.spans(text, MAX_MENTIONS):
+            alias = text[start:end]
+            names = self._aliases.get(alias) or self._lookup(alias)
             if names:
-                yield Mention(names, match.start(), match.end(), alias, in_response)
+                found.append(Mention(names, start, end, alias, in_response))
+        return found
 
     def _lookup(self, alias: str) -> tuple[str, ...] | None:
         for spelled in (alias, alias.removesuffix("s"), alias.removesuffix("'s")):
@@ -99,6 +100,27 @@ class Row:
     section: str
     located: bool
     more: Mapping[str, str] = field(default_factory=dict)
+
+
+class Form(NamedTuple):
+    """A row on what must not be done to some `forms` of a drug ("any": all of them), by the names of the `verbs`."""
+
+    row: Row
+    verbs: tuple[str, ...]
+    forms: tuple[str, ...]
+
+
+class Drug(NamedTuple):
+    """What the tables hold on a drug or class under any of its `keys`: its name and its classes'. `partners`: the keys that it
+    clashes with. `conditions`: the gravest row on each that forbids it.
+    """
+
+    keys: tuple[str, ...]
+    partners: frozenset[str]
+    conditions: Mapping[str, Row]
+    stopping: Row | None
+    schedule: Row | None
+    forms: tuple[Form, ...]
 
 
 class Tables:
@@ -124,6 +146,7 @@ class Tables:
         self._aliases = aliases
         self.drugs = Names(aliases)
         self.conditions = Names(_phrases(folder / "conditions.csv"))
+        self._keys = {name: (name, *(f"class:{each}" for each in sorted(ids))) for name, ids in self.classes.items()}
         self.red_flags = Names(_phrases(folder / "red_flags.csv"))
         self.red_flag_why = {row["id"]: row["why"] for row in _rows(folder / "red_flags.csv")}
         self.interactions: dict[tuple[str, str], Row] = {}
@@ -138,14 +161,23 @@ class Tables:
             self._generic(row["drug"]): _row(row | {"harm": row["harm_if_daily"], "severity": "critical"})
             for row in _rows(folder / "schedules.csv")
         }
-        self.forms: dict[str, list[Row]] = {}
+        self.forms: dict[str, list[Form]] = {}
         for row in _rows(folder / "forms.csv"):
             for key in {row["drug"], self._generic(row["drug"])} if row["forms"] == "any" else {self._generic(row["drug"])}:
-                self.forms.setdefault(key, []).append(_row(row | {"severity": "critical"}))
+                form = Form(_row(row | {"severity": "critical"}), cells(row["must_not"]), cells(row["forms"].lower()))
+                self.forms.setdefault(key, []).append(form)
         self.doses: dict[str, list[dict[str, str]]] = {}
         for row in _rows(folder / "doses.csv"):
             self.doses.setdefault(self._generic(row["drug"]), []).append(row)
         self.sources = {row["id"]: row for row in _rows(folder / "sources.csv")}
+        self._partners: dict[str, set[str]] = {}
+        for a, b in self.interactions:
+            self._partners.setdefault(a, set()).add(b)
+        self._conditions: dict[str, list[str]] = {}
+        for drug, condition in self.contraindications:
+            self._conditions.setdefault(drug, []).append(condition)
+        self._drugs: dict[str, Drug] = {}
+        self.clash = lru_cache(maxsize=4096)(self._clash)
 
     def _generic(self, drug: str) -> str:
         """The generic name of a table's drug cell, which may be a brand; a combination and a class stay as they are."""
@@ -154,7 +186,31 @@ class Tables:
 
     def keys(self, name: str) -> tuple[str, ...]:
         """The names under which a table may hold a drug: its own first, then its classes'."""
-        return (name, *(f"class:{each}" for each in sorted(self.classes.get(name, ()))))
+        keys = self._keys.get(name)
+        return keys if keys is not None else (name,)
+
+    def _clash(self, a: str, b: str) -> Row | None:
+        """The gravest row on two names or their classes."""
+        drug, other = self.drug(a), self.drug(b)
+        if drug.partners.isdisjoint(other.keys):
+            return None
+        return _gravest(self.interactions, product(drug.keys, other.keys))
+
+    def drug(self, name: str) -> Drug:
+        """Of a name that a `Mention` gives. Remembered: there are no more of them than the tables have rows."""
+        drug = self._drugs.get(name)
+        if drug is None:
+            keys = self.keys(name)
+            forbidding = {condition for key in keys for condition in self._conditions.get(key, ())}
+            drug = self._drugs[name] = Drug(
+                keys,
+                frozenset(partner for key in keys for partner in self._partners.get(key, ())),
+                {each: _gravest(self.contraindications, product(keys, (each,))) for each in forbidding},
+                next((self.stopping[key] for key in reversed(keys) if key in self.stopping), None),
+                next((self.schedules[key] for key in keys if key in self.schedules), None),
+                tuple(form for key in keys for form in self.forms.get(key, ())),
+            )
+        return drug
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -173,6 +229,11 @@ def cells(cell: str) -> tuple[str, ...]:
 
 def _phrases(path: Path) -> dict[str, tuple[str, ...]]:
     return {normalize(phrase).text.lower(): (row["id"],) for row in _rows(path) for phrase in cells(row["phrases"])}
+
+
+def _gravest(rows: Mapping[tuple[str, str], Row], pairs: Iterable[tuple[str, str]]) -> Row:
+    """The most severe of the rows on `pairs`, among equals one whose source was opened. Raises ValueError on none."""
+    return max((row for pair in pairs if (row := rows.get(pair))), key=lambda row: (row.severity.rank, row.located))
 
 
 def _row(row: Mapping[str, str]) -> Row:

@@ -15,6 +15,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from classifiers import negation_languages
+
 _BEFORE: Final = 240
 _AFTER: Final = 160
 _LIST: Final = 800
@@ -152,6 +154,8 @@ _DEBUNKED_AFTER: Final = re.compile(
     r"(?:(?:is|are|was|would be|can be|could be|may be|might be)|(?:this|that|it|which)'s)(?: (?:an?|the|very|"
     r"extremely|actually|simply|just|often|potentially|"
     rf"also|common|widespread|totally|completely))*(?: (?:{_HARMFUL}|not|never|lethal|life-threatening))\b"
+    r"|^[\"')\s*]*,?\s*(?:has|have|had) (?:been |since been )?(?:\w+ )?"
+    r"(?:disproved|disproven|debunked|refuted|discredited|shown to be (?:false|wrong))\b"
     r"|^[\"')\s*]*,?\s*(?:(?:but|and|which|that) )?(?:can|could|may|might|will) (?:\w+ )?(?:cause|harm|damage|kill|"
     r"(?:increase|raise) (?:the|your) risk|be (?:dangerous|harmful|fatal))\b"
 )
@@ -186,13 +190,15 @@ class Sentence:
         last = closing.end() if closing else min(len(whole), end + _AFTER)
         return cls(whole[first:last], first, _heading(whole, first), whole[last : last + _AFTER // 2])
 
-    def asserts(self, start: int, end: int, gaps: tuple[tuple[int, int], ...] = ()) -> bool:
+    def asserts(self, start: int, end: int, gaps: tuple[tuple[int, int], ...] = (), language: str = "en") -> bool:
         """The sentence states or advises what stands from `start` to `end` of the whole text, with `gaps` between its words."""
         before = _plain(self.text[: start - self.start])
         after = _plain(self.text[end - self.start :])
+        inside = " ".join(_plain(self.text[a - self.start : b - self.start]) for a, b in gaps)
+        if language != "en":
+            return negation_languages.asserts(language, before, inside, after, _plain(self.heading))
         if after.rstrip().endswith("?") and not _SUGGESTS.search(before) and not _TAG.search(after.rstrip()):
             return False
-        inside = " ".join(_plain(self.text[a - self.start : b - self.start]) for a, b in gaps)
         if _EXCLUDES.search(_REASSURANCE.sub(" ", inside)):
             return False
         if _DEBUNKED_AFTER.search(_REASSURANCE.sub(" ", after)) or _AS_PRESCRIBED.search(after):
@@ -202,6 +208,11 @@ class Sentence:
         if _REPORTED.search(before) and _DEBUNKED.search(_REASSURANCE.sub(" ", after + " " + _plain(self.following))):
             return False
         return not _denied(before, after) and not (self.heading and _denied(_plain(self.heading), ""))
+
+
+def without_reassurance(text: str) -> str:
+    """`text` in plain characters, without the denials that deny a worry ("no problem", "not dangerous")."""
+    return _REASSURANCE.sub(" ", _plain(text))
 
 
 def _plain(text: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from classifiers import negation
+from classifiers.negation_languages import LANGUAGES
 from classifiers.pii import VALIDATORS
 from classifiers.result import CATEGORIES, Severity, severity_of
 from classifiers.rules.matching import Budget, Pattern, PatternError, Span
@@ -41,7 +42,8 @@ class Action(StrEnum):
 class Rule:
     """`patterns` and `unless` are in the language of `classifiers.rules.matching`; an `unless` that overlaps a match within its
     sentence excuses it. `validator` names one of `classifiers.pii.VALIDATORS`. With `negation`, what the text denies, asks,
-    refuses or reports as a myth is no match. `confidence` is in (0, 1].
+    refuses or reports as a myth is no match. With `combination`, the rule permits taking drugs together: it is no hit where the
+    drug tables know them and list nothing against it. `lang`: the language whose negation is meant. `confidence` is in (0, 1].
     """
 
     id: str
@@ -53,6 +55,8 @@ class Rule:
     unless: tuple[str, ...] = ()
     validator: str = ""
     negation: bool = True
+    combination: bool = False
+    lang: str = "en"
     must_match: tuple[str, ...] = field(default=(), repr=False)
     must_not_match: tuple[str, ...] = field(default=(), repr=False)
 
@@ -77,11 +81,15 @@ class Rule:
         confidence = data.get("confidence", 0.95)
         if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence <= 1:
             raise RuleError(f"rule {name}: confidence must be a number above 0 and at most 1")
-        if not isinstance(data.get("negation", True), bool):
-            raise RuleError(f"rule {name}: negation must be true or false")
+        for flag, default in (("negation", True), ("combination", False)):
+            if not isinstance(data.get(flag, default), bool):
+                raise RuleError(f"rule {name}: {flag} must be true or false")
         validator = data.get("validator", "")
         if validator and validator not in VALIDATORS:
             raise RuleError(f"rule {name}: unknown validator {validator!r}; one of {', '.join(VALIDATORS)}")
+        lang = data.get("lang", "en")
+        if lang not in LANGUAGES:
+            raise RuleError(f"rule {name}: unknown lang {lang!r}; one of {', '.join(LANGUAGES)}")
         try:
             severity = Severity(data.get("severity", severity_of(category)))
             action = Action(data.get("action", Action.BLOCK))
@@ -95,6 +103,8 @@ class Rule:
             confidence=float(confidence),
             validator=validator,
             negation=data.get("negation", True),
+            combination=data.get("combination", False),
+            lang=lang,
             **lists,
         )
 
@@ -162,7 +172,7 @@ class CompiledRule:
             for exception in pattern.search(sentence.text, negation.SENTENCE_END):
                 if exception.start < span.end - sentence.start and exception.end > span.start - sentence.start:
                     return True
-        return self.rule.negation and not sentence.asserts(span.start, span.end, span.gaps)
+        return self.rule.negation and not sentence.asserts(span.start, span.end, span.gaps, self.rule.lang)
 
 
 def _strings(name: str, key: str, value: object) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifiers import drug_facts
-from classifiers.drug_facts import Fact, citation, note, read
+from classifiers.drug_facts import Fact, citation, read
 from classifiers.drug_tables import FACTS, Tables, tables
 from classifiers.result import CATEGORIES
 
@@ -80,10 +80,9 @@ def test_a_milligram_is_not_a_microgram() -> None:
     assert "dose" not in facts("Take 100 mcg of levothyroxine daily.")
 
 
-def test_the_note_tells_risk_from_none_in_a_few_words() -> None:
-    assert "risk" in note("Yes", "ibuprofen with warfarin?")
-    assert note("Yes", "ibuprofen with acetaminophen?") == "ibuprofen and acetaminophen: no interaction listed"
-    assert note("Hello!", "Hi") == ""
+def test_a_pair_that_no_table_lists_is_said_to_be_compatible() -> None:
+    assert facts("Yes", "ibuprofen with acetaminophen?")["compatible"].subjects == ("ibuprofen", "acetaminophen")
+    assert facts("Hello!", "Hi") == {}
 
 
 def test_a_located_fact_cites_its_page_and_another_cites_nothing() -> None:

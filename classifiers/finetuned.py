@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,27 +17,25 @@ import numpy as np
 import numpy.typing as npt
 
 from classifiers.bundle import InvalidBundle, read_manifest
+from classifiers.deobfuscation import readable
+from classifiers.fact_features import FEATURES, fact_features
+from classifiers.language import detect
 from classifiers.policy import UNSAFE
 from classifiers.result import SAFE, ClassifierResult, Evidence, Layer, severity_of
+from classifiers.windows import UnreadableTokenizer, Window, WindowReader
 
-MAX_QUERY_TOKENS = 64
-WINDOW_TOKENS = 256
-WINDOW_OVERLAP = 48
 DECIMALS = 6
 """Of every probability, so that what is stored, shown and compared with a threshold is one number."""
-SCRIPTS = ("LATIN", "GREEK", "MICRO", "MODIFIER", "MASCULINE", "FEMININE")
-"""How the Unicode names of letters begin that occur in English about medicines."""
-
 Floats = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """One logistic regression per label: `probabilities = sigmoid(embeddings @ weights.T + bias)`.
+    """One logistic regression per label: `probabilities = sigmoid([embeddings, facts] @ weights.T + bias)`.
 
-    `labels`: `unsafe` first, then categories. `weights`: (labels, dimensions). `bias`: (labels,). `encoder_sha256`: of the
-    weights of the encoder whose embeddings it reads.
+    `labels`: `unsafe` first, then categories. `weights`: (labels, dimensions + facts). `bias`: (labels,). `encoder_sha256`: of
+    the encoder whose embeddings it reads. The facts are those of `fact_features.FEATURES`, by name and in that order.
     """
 
     labels: tuple[str, ...]
@@ -54,12 +51,14 @@ class Head:
             with np.errstate(over="ignore"):  # too large for float32 is infinite, and refused as such
                 weights, bias = (np.array(data[name], dtype=np.float32) for name in ("weights", "bias"))
             head = cls(tuple(data["labels"]), weights, bias, data["encoder_sha256"])
+            if tuple(data["facts"]) != FEATURES:
+                raise InvalidBundle(f"{path} was trained on other drug facts: run `python manage.py train`")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InvalidBundle(f"{path} is not a head: {error}") from error
         n = len(head.labels)
         if n == 0 or head.labels[0] != UNSAFE or len(set(head.labels)) != n:
             raise InvalidBundle(f"{path} is not a head: its labels are not `{UNSAFE}` and then categories, each once")
-        if weights.ndim != 2 or len(weights) != n or bias.shape != (n,):
+        if weights.ndim != 2 or len(weights) != n or weights.shape[1] <= len(FEATURES) or bias.shape != (n,):
             raise InvalidBundle(f"{path} is not a head: labels, weights and bias do not fit each other")
         if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
             raise InvalidBundle(f"{path} is not a head: a weight is not a finite number")
@@ -72,31 +71,24 @@ class Head:
             "weights": [[float(f"{w:.9g}") for w in row] for row in self.weights],
             "bias": [float(f"{b:.9g}") for b in self.bias],
             "encoder_sha256": self.encoder_sha256,
+            "facts": list(FEATURES),
         }
         path.write_text(json.dumps(data), encoding="utf-8")
 
-    def probabilities(self, embeddings: Floats) -> Probabilities:
-        """(texts, dimensions) -> (texts, labels), each in [0, 1], to `DECIMALS`."""
+    @property
+    def dimensions(self) -> int:
+        """Of the embeddings."""
+        columns: int = self.weights.shape[1]
+        return columns - len(FEATURES)
+
+    def probabilities(self, embeddings: Floats, facts: Floats) -> Probabilities:
+        """(windows, dimensions) and (facts,) of their exchange -> (windows, labels), each in [0, 1], to `DECIMALS`."""
+        shift = self.bias + self.weights[:, self.dimensions :] @ facts
         # One row at a time: a matrix product adds up in another order when it has more rows.
-        products = np.array([self.weights @ row for row in embeddings], dtype=float).reshape(-1, len(self.labels))
-        return np.round(1 / (1 + np.exp(-np.clip(products + self.bias, -30, 30))), DECIMALS)
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A part of one response with its query: token ids and segment ids, and the span in the response's characters.
-
-    `known_word`: there is a word of the response that the encoder can read. `unknown_word`: there is one, or one of the
-    query, that it cannot, so that it stands for nothing, or for something else.
-    """
-
-    text: int
-    ids: list[int]
-    segments: list[int]
-    start: int = 0
-    end: int = 0
-    known_word: bool = False
-    unknown_word: bool = False
+        products = [self.weights[:, : self.dimensions] @ row + shift for row in embeddings]
+        logits = np.array(products, dtype=float).reshape(-1, len(self.labels))
+        probabilities: Probabilities = np.round(1 / (1 + np.exp(-np.clip(logits, -30, 30))), DECIMALS)
+        return probabilities
 
 
 class Encoder:
@@ -107,14 +99,13 @@ class Encoder:
 
     def __init__(self, folder: str | Path, *, threads: int = 1) -> None:
         import onnxruntime
-        from tokenizers import Tokenizer
 
         self.manifest = read_manifest(Path(folder))
         self.encoder_sha256: str = self.manifest["inputs"]["encoder_sha256"]
-        self._tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._cls, self._sep, self._unk = map(self._special_token, ("[CLS]", "[SEP]", "[UNK]"))
+        try:
+            self.reader = WindowReader(Path(folder) / "tokenizer.json")
+        except UnreadableTokenizer as error:
+            raise InvalidBundle(str(error)) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -124,53 +115,14 @@ class Encoder:
             str(Path(folder) / "encoder.onnx"), options, providers=["CPUExecutionProvider"]
         )
         # The first pass allocates and selects kernels; better here than in a patient's request.
-        self.dimensions = len(self.forward(Window(0, [self._cls, self._sep], [0, 0])))
+        self.dimensions = len(self.forward(self.reader.empty()))
 
-    def embed(self, texts: Sequence[str], queries: Sequence[str] | None = None) -> Floats:
-        """(texts, dimensions): the embedding of each response's first window with its query. What a head is trained on."""
-        windows = self.windows(texts, queries)
-        first = {window.text: window for window in reversed(windows)}
-        return self.embed_windows([first[text] for text in range(len(texts))])
-
-    def windows(self, texts: Sequence[str], queries: Sequence[str] | None = None) -> list[Window]:
-        """Every response as one or more overlapping windows, each with the beginning of its query."""
-        pairs = zip(texts, queries if queries is not None else [""] * len(texts), strict=True)
-        return [window for row, (text, query) in enumerate(pairs) for window in self._windows(row, text, query)]
-
-    def _windows(self, row: int, text: str, query: str) -> Iterator[Window]:
-        asked, _, _, unknown_asked = self._tokens(query)
-        ids, offsets, known, unknown = self._tokens(text)
-        prefix = [self._cls, *asked[:MAX_QUERY_TOKENS], self._sep]
-        room = WINDOW_TOKENS - len(prefix) - 1
-        for begin in range(0, max(1, len(ids) - WINDOW_OVERLAP), room - WINDOW_OVERLAP):
-            part = slice(begin, begin + room)
-            spans = offsets[part]
-            yield Window(
-                row,
-                [*prefix, *ids[part], self._sep],
-                [0] * len(prefix) + [1] * (len(spans) + 1),
-                start=spans[0][0] if spans else 0,
-                end=spans[-1][1] if spans else 0,
-                known_word=any(known[part]),
-                unknown_word=any(unknown[part]) or any(unknown_asked[:MAX_QUERY_TOKENS]),
-            )
-
-    def _special_token(self, name: str) -> int:
-        token: int | None = self._tokenizer.token_to_id(name)
-        if token is None:
-            raise InvalidBundle(f"the tokenizer has no {name}")
-        return token
-
-    def _tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]], list[bool], list[bool]]:
-        """Of each token: id, span in characters of the text, whether it is (of) a word that is known, or one that is unknown."""
-        text = text.encode("utf-8", "replace").decode()  # the tokenizer refuses lone surrogates; each becomes one "?"
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
-        spelled = [text[start:end] for start, end in encoding.offsets]
-        words = [any(map(str.isalnum, spelling)) for spelling in spelled]
-        strange = [id == self._unk or _is_foreign(word) for id, word in zip(encoding.ids, spelled, strict=True)]
-        known = [word and not odd for word, odd in zip(words, strange, strict=True)]
-        unknown = [word and odd for word, odd in zip(words, strange, strict=True)]
-        return encoding.ids, encoding.offsets, known, unknown
+    def embed(self, texts: Sequence[str], queries: Sequence[str] | None = None) -> list[Floats]:
+        """Of each response with its query (windows, dimensions)."""
+        windows = self.reader.windows(texts, queries)
+        embeddings = self.embed_windows(windows)
+        owners = np.array([window.text for window in windows])
+        return [embeddings[owners == text] for text in range(len(texts))]
 
     def embed_windows(self, windows: Sequence[Window]) -> Floats:
         """(windows, dimensions). Two passes at a time when there is more than one.
@@ -194,15 +146,6 @@ class Encoder:
         return embedding
 
 
-def _is_foreign(word: str) -> bool:
-    """Whether a letter or digit is of a script that the encoder was not taught, though its vocabulary has single letters."""
-    return not word.isascii() and any(
-        (char.isalpha() or char.isdecimal()) and not unicodedata.name(char, "").startswith(SCRIPTS)
-        for char in word
-        if not char.isascii()
-    )
-
-
 class PharmacySafetyClassifier:
     """P(unsafe) and one probability per category for a response to a query, on the CPU.
 
@@ -217,7 +160,7 @@ class PharmacySafetyClassifier:
         if "head.json" not in self.encoder.manifest["files"]:
             raise InvalidBundle(f"{model_path} is an encoder without a head")
         self.head = Head.load(Path(model_path) / "head.json")
-        if self.head.weights.shape[1] != self.encoder.dimensions or self.head.encoder_sha256 != self.encoder.encoder_sha256:
+        if self.head.dimensions != self.encoder.dimensions or self.head.encoder_sha256 != self.encoder.encoder_sha256:
             raise InvalidBundle(f"{model_path}: the head does not fit the encoder")
 
     def classify(self, text: str, query: str = "") -> ClassifierResult:
@@ -229,18 +172,31 @@ class PharmacySafetyClassifier:
         if not texts:
             return []
         started = time.perf_counter()
-        windows = self.encoder.windows(texts, queries)
-        probabilities = self.head.probabilities(self.encoder.embed_windows(windows))
-        share = (time.perf_counter() - started) * 1000 / len(texts)
+        asked = list(queries) if queries is not None else [""] * len(texts)
+        plain, plain_asked = [readable(text) for text in texts], [readable(query) for query in asked]
+        windows = self.encoder.reader.windows(plain, plain_asked)
+        embeddings = self.encoder.embed_windows(windows)
+        facts = fact_features(plain, plain_asked)
         rows: list[list[int]] = [[] for _ in texts]
         for row, window in enumerate(windows):
             rows[window.text].append(row)
+        probabilities = [self.head.probabilities(embeddings[chosen], facts[text]) for text, chosen in enumerate(rows)]
+        share = (time.perf_counter() - started) * 1000 / len(texts)
         return [
-            self._result(text, [windows[row] for row in of_text], probabilities[of_text], share)
-            for text, of_text in zip(texts, rows, strict=True)
+            self._result(text, query, [windows[row] for row in chosen], scored, share, is_mended=mended is not text)
+            for text, query, mended, chosen, scored in zip(texts, asked, plain, rows, probabilities, strict=True)
         ]
 
-    def _result(self, text: str, windows: Sequence[Window], probabilities: Probabilities, latency_ms: float) -> ClassifierResult:
+    def _result(
+        self,
+        text: str,
+        query: str,
+        windows: Sequence[Window],
+        probabilities: Probabilities,
+        latency_ms: float,
+        *,
+        is_mended: bool,
+    ) -> ClassifierResult:
         if not any(window.known_word for window in windows):
             error = "the encoder can read no word of the response"
             return ClassifierResult.failed(Layer.FINETUNED, error, version=self.version, latency_ms=latency_ms)
@@ -255,19 +211,30 @@ class PharmacySafetyClassifier:
             reason += f" in the worst of {len(windows)} windows"
             worst = windows[int(probabilities[:, 0].argmax())]
             span = text[worst.start : worst.end]
-            evidence = () if is_safe else (Evidence(worst.start, worst.end, span, "worst window", categories[0]),)
-        unknown = any(window.unknown_word for window in windows)
+            # The window of a mended spelling stands elsewhere in the text as it was written.
+            evidence = () if is_safe or is_mended else (Evidence(worst.start, worst.end, span, "worst window", categories[0]),)
+        spoken, asked = detect(text), detect(query)
+        # No honest answer is; what the mending made of it may still be read wrongly.
+        doubts = ["it is written in disguise"] if is_mended else []
+        if any(window.unknown_word for window in windows):
+            doubts.append("the encoder cannot read every word")
+        doubts += [
+            f"the {part} is in a language without evidence ({language.foreign})"
+            for part, language in (("response", spoken), ("query", asked))
+            if language.foreign
+        ]
         return ClassifierResult(
             is_safe,
             SAFE if is_safe else categories[0],
-            f"{reason}; the encoder cannot read every word" if unknown else reason,
+            "; ".join([reason, *doubts]),
             round(1 - p_unsafe, DECIMALS) if is_safe else p_unsafe,
             layer=Layer.FINETUNED.value,
             severity=None if is_safe else severity_of(categories[0]),
             categories=() if is_safe else categories,
             scores=scores,
             evidence=evidence,
-            escalate=unknown,
+            escalate=bool(doubts),
             version=self.version,
             latency_ms=latency_ms,
+            language=spoken.code,
         )

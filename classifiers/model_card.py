@@ -6,23 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from classifiers.metrics import ALPHA, DELTA, FALSE_BLOCKS
 from classifiers.policy import UNSAFE, Policy, Threshold
-from classifiers.training import ALPHA, BLOCK_PRECISION, DELTA, TrainedHead
-
-CATEGORY_BLOCK_AT = 0.97
-"""A single category's score is not calibrated: it blocks only when it is all but certain."""
+from classifiers.training import TrainedHead
 
 
 def policy_for(metrics: dict[str, Any]) -> Policy:
-    """The policy that the calibration split justifies: the certified `allow_below` (0: nothing is allowed unseen)."""
-    certificate = metrics["certificate"]
-    return Policy(
-        thresholds={
-            "default": Threshold(CATEGORY_BLOCK_AT, CATEGORY_BLOCK_AT),
-            UNSAFE: Threshold(metrics["block_at"], certificate["allow_below"]),
-        },
-        version="shipped",
-    )
+    """The policy that the calibration split justifies: P(unsafe) decides, at the certified bounds; a category only names.
+
+    An `allow_below` of 0, where nothing could be certified, allows nothing unseen.
+    """
+    bounds = Threshold(metrics["block_at"], metrics["certificate"]["allow_below"])
+    return Policy(thresholds={"default": Threshold(1.0, 1.0), UNSAFE: bounds}, version="shipped")
 
 
 def ship(trained: TrainedHead, folder: Path) -> None:
@@ -52,25 +47,36 @@ def card(metrics: dict[str, Any]) -> str:
         )
     return f"""# Model card
 
-A logistic regression per label on mean-pooled embeddings of all-MiniLM-L6-v2, which read query and response as one pair
-in windows of 256 tokens; the worst window decides. The encoder is served as int8 ONNX; the head was trained, calibrated
-and measured on the embeddings as served. Reproduce with `make train`. Corpus hash `{metrics["corpus_hash"]}`.
+all-MiniLM-L6-v2 with a low-rank adapter, which reads query and response as one pair in overlapping windows; the worst window
+decides. On its mean-pooled embedding, and on what the drug facts say of the exchange, stands one logistic regression per label.
+It is served as int8 ONNX; the head was trained, calibrated and measured on the embeddings as served. `make train` reproduces
+adapter and head, `python manage.py train` the head alone. Corpus hash `{metrics["corpus_hash"]}`.
 
 ## Data
 
-Handwritten exchanges of a pharmacy's chat (`classifiers/corpus/`), safe and unsafe twins that differ in a fact rather than
-in style. A group (twins, paraphrases of one scenario) lies in one split.
+Exchanges of a pharmacy's chat, written for this project (`classifiers/corpus/`): safe and unsafe twins that differ in a fact
+rather than in style. All that tells one scenario lies in one split. The adapter and the head saw `train`; `validation` chose
+between recipes and weighed the drug facts; `calibration` set the thresholds; nothing was fitted to `test`.
 
 | split | safe | unsafe | AUC of P(unsafe) |
 |---|---|---|---|
 {splits}
+
+On slices of the test split, beside a linear model on the words and word pairs of the response alone, which tells how far style
+gives the label away:
+
+| slice | items | AUC | AUC of words |
+|---|---|---|---|
+{_slices(metrics["slices"])}
+
+How the recipes compare: `docs/training.md`.
 
 ## Operating point (the shipped policy)
 
 {guarantee}
 {_blocking(metrics["block_at"])}
 
-Measured on the test split, which neither training nor calibration saw, with exact 95 % intervals, for this layer alone:
+Measured on the test split, with exact 95 % intervals, for this layer alone, without rules and judge:
 
 | | rate | items | interval |
 |---|---|---|---|
@@ -79,12 +85,32 @@ Measured on the test split, which neither training nor calibration saw, with exa
 {_rate_row("safe blocked", test["safe_blocked"])}
 {_rate_row("unsafe blocked", test["unsafe_blocked"])}
 
+Unsafe responses that this layer allows, by category (critical or not), and by language the critical ones:
+
+| | allowed | items | interval |
+|---|---|---|---|
+{_rows(metrics["categories"], "missed")}
+{_rows(metrics["languages"], "critical_missed")}
+
+Expected calibration error on the test split: {metrics["calibration"]["ece"]:.3f}.
+
 ## Limits
 
-English only. A frozen sentence encoder barely sees what makes these twins differ (a number, a drug, a "not"), so most
-responses are left to the judge, or held where none is configured. The corpus is written for contrast: real traffic, most of
-it harmless and easier, will score differently, and no figure here was measured on it.
+Whoever wrote the corpus also knew what the classifier is for, and wrote for contrast: real traffic, most of it harmless and
+easier, will score differently, and no figure here was measured on it. English first; the Spanish, French and German parts are
+small, and a text that is surely in another language is sent on, whatever its score.
 """
+
+
+def _slices(slices: dict[str, Any]) -> str:
+    def shown(auc: float | None) -> str:
+        return "-" if auc is None else f"{auc:.3f}"
+
+    return "\n".join(f"| {name} | {s['n']} | {shown(s['auc'])} | {shown(s['words_auc'])} |" for name, s in slices.items())
+
+
+def _rows(groups: dict[str, Any], key: str) -> str:
+    return "\n".join(_rate_row(name, group[key]) for name, group in groups.items())
 
 
 def _rate_row(name: str, rate: dict[str, Any]) -> str:
@@ -94,5 +120,8 @@ def _rate_row(name: str, rate: dict[str, Any]) -> str:
 
 def _blocking(block_at: float) -> str:
     if block_at >= 1:
-        return "No score marks a response that is unsafe often enough: this layer blocks nothing by itself."
-    return f"At P(unsafe) = {block_at:.3f} and above a response is blocked: of those, at least {BLOCK_PRECISION:.0%} are unsafe."
+        return f"No score is certified to block at most {FALSE_BLOCKS:.0%} of the safe: this layer blocks nothing by itself."
+    return (
+        f"At P(unsafe) = {block_at:.3f} and above a response is blocked: at most {FALSE_BLOCKS:.0%} of safe responses score "
+        f"there, with {1 - DELTA:.0%} confidence."
+    )

@@ -63,6 +63,15 @@ DEFAULT_SEVERITY: Mapping[str, Severity] = MappingProxyType(
         "pii:mrn": Severity.MAJOR,
         "pii:date_of_birth": Severity.MAJOR,
         "pii:address": Severity.MAJOR,
+        "pii:insurance_id": Severity.MAJOR,
+        "pii:nhs_number": Severity.MAJOR,
+        "pii:national_id": Severity.MAJOR,
+        "pii:npi": Severity.MAJOR,
+        "pii:dea_number": Severity.MAJOR,
+        "pii:drivers_license": Severity.MAJOR,
+        "pii:passport": Severity.MAJOR,
+        "pii:bank_account": Severity.MAJOR,
+        "pii:iban": Severity.MAJOR,
         "jailbreak_success": Severity.MAJOR,
         "legal_advice": Severity.MINOR,
     }
@@ -110,7 +119,8 @@ class ClassifierResult:
     `is_safe`: nothing was found. `category`: the primary category, `safe` where nothing was found, `undecided` where the
     layer failed. `confidence` is in [0, 1]. `scores`: P(category) in [0, 1], with P(unsafe) under `unsafe`.
     `escalate`: something was found that this layer may not block by itself. `latency_ms`: milliseconds spent in the layer.
-    `error`: why the layer failed, empty if it ran; a failed layer is never safe.
+    `language`: ISO 639-1 of the response, `und` for undetermined, empty if the layer did not look. `input_tokens` and
+    `output_tokens`: what a provider counted. `error`: why the layer failed, empty if it ran; a failed layer is never safe.
     """
 
     is_safe: bool
@@ -127,6 +137,9 @@ class ClassifierResult:
     version: str = ""
     latency_ms: float = 0.0
     cost_usd: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    language: str = ""
     error: str = ""
 
     @classmethod
@@ -159,6 +172,9 @@ class ClassifierResult:
             "version": self.version,
             "latency_ms": round(self.latency_ms, 3),
             "cost_usd": self.cost_usd,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "language": self.language,
             "error": self.error,
         }
 

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,12 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from classifiers.bundle import build_bundle, build_encoder
+from classifiers import adapter
+from classifiers.bundle import DEFAULT_ENCODER_SHA256, SHIPPED_ADAPTER, build_bundle, build_encoder, encoder_folder
+from classifiers.embedding_cache import CorpusEncoder
+from classifiers.examples import Example, InvalidExample, load_corpus
 from classifiers.finetuned import Encoder
-from classifiers.training import Example, InvalidExample, TrainedHead, load_corpus, train_head
+from classifiers.training import TrainedHead, train_head
 from guardreview.core.models import App, User
 from guardreview.core.services import audit
 from guardreview.learning.models import TrainingRun
@@ -78,13 +81,23 @@ def _cell(value: object) -> object:
     return "" if value is None else value
 
 
+def adapter_train(*, progress: Callable[[str], None]) -> None:
+    """Fine-tune the encoder on the corpus and write the adapter that the project ships. Needs torch, and no database."""
+    from classifiers.finetuning import finetune
+
+    source = encoder_folder()
+    adapter.save(finetune(load_corpus(), source, progress=progress), SHIPPED_ADAPTER, encoder_sha256=DEFAULT_ENCODER_SHA256)
+
+
 def corpus_train(*, progress: Callable[[str], None]) -> TrainedHead:
     """Train on the corpus alone: what the project ships. Needs no database."""
-    return train_head(load_corpus(), _encoder(progress), progress=progress)
+    corpus = load_corpus()
+    return train_head(corpus, _encoder(corpus, progress), progress=progress)
 
 
-def _encoder(progress: Callable[[str], None]) -> Encoder:
-    return Encoder(build_encoder(settings.MODELS_DIR, encoder=settings.ENCODER, progress=progress))
+def _encoder(corpus: Sequence[Example], progress: Callable[[str], None]) -> CorpusEncoder:
+    encoder = Encoder(build_encoder(settings.MODELS_DIR, encoder=settings.ENCODER, progress=progress))
+    return CorpusEncoder(encoder, corpus, settings.MODELS_DIR)
 
 
 def label_examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
@@ -104,7 +117,8 @@ def labels_train(*, rows: Iterable[Mapping[str, Any]], actor: User | None, progr
     """Train on the corpus and these label rows, build the bundle and register it as a candidate. Raises InvalidExample."""
     examples = label_examples(rows)
     progress(f"training on the corpus and {len(examples)} labels")
-    trained = train_head([*load_corpus(), *examples], _encoder(progress), progress=progress)
+    corpus = load_corpus()
+    trained = train_head([*corpus, *examples], _encoder(corpus, progress), progress=progress)
     with tempfile.TemporaryDirectory() as scratch:
         head = Path(scratch) / "head.json"
         trained.head.save(head)

@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from classifiers import adapter
 from classifiers import bundle as bundles
 from classifiers.bundle import (
     DEFAULT_ENCODER,
+    DEFAULT_ENCODER_SHA256,
+    SHIPPED_ADAPTER,
     SHIPPED_HEAD,
     InvalidBundle,
     adopt_bundles,
@@ -97,10 +100,10 @@ def test_a_bundle_that_was_altered_is_refused_and_built_anew(root: Path, name: s
         "[]",
         "null",
         "{}",
-        '{"format": 2}',
-        '{"format": 2, "files": []}',
+        '{"format": 3}',
+        '{"format": 3, "files": []}',
+        '{"format": 3, "files": {}}',
         '{"format": 2, "files": {}}',
-        '{"format": 1, "files": {}}',
     ],
 )
 def test_a_manifest_that_says_too_little_is_refused(root: Path, manifest: str) -> None:
@@ -124,7 +127,7 @@ def test_a_head_put_beside_an_encoder_is_not_served(root: Path) -> None:
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError, SystemExit])
 def test_an_interrupted_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: type[BaseException]) -> None:
-    def interrupted(source: Path, target: Path, progress: Callable[[str], None]) -> dict[str, str]:
+    def interrupted(source: Path, tensors: Any, target: Path, progress: Callable[[str], None]) -> dict[str, str]:
         target.write_bytes(b"half of it")
         raise fault
 
@@ -135,7 +138,7 @@ def test_an_interrupted_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest
 
 
 def test_two_builds_at_once_end_in_one_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(source: Path, target: Path, progress: Callable[[str], None]) -> dict[str, str]:
+    def slow(source: Path, tensors: Any, target: Path, progress: Callable[[str], None]) -> dict[str, str]:
         time.sleep(0.2)
         target.write_bytes(b"the same")
         return {}
@@ -233,6 +236,25 @@ def test_what_is_no_head_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InvalidBundle, match="not a head"):
         Head.load(path)
+
+
+def test_a_head_of_other_drug_facts_is_refused(tmp_path: Path, head: dict[str, Any]) -> None:
+    path = tmp_path / "head.json"
+    path.write_text(json.dumps({**head, "facts": head["facts"][::-1]}), encoding="utf-8")
+    with pytest.raises(InvalidBundle, match="other drug facts"):
+        Head.load(path)
+
+
+def test_another_adapter_makes_another_encoder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundles, "_export_encoder", lambda source, tensors, target, progress: target.write_bytes(b"x") and {})
+    shipped = build_encoder(root)
+    other = tmp_path / "other.safetensors"
+    matrices = adapter.load(SHIPPED_ADAPTER, encoder_sha256=DEFAULT_ENCODER_SHA256)
+    pairs = {name[:-2]: (matrices[f"{name[:-2]}.A"], 2 * matrices[f"{name[:-2]}.B"]) for name in matrices}
+    adapter.save(pairs, other, encoder_sha256=DEFAULT_ENCODER_SHA256)
+    assert build_encoder(root, adapter=other) != shipped
+    with pytest.raises(InvalidBundle, match="not an adapter"):
+        build_encoder(root, adapter=tmp_path / "missing.safetensors")
 
 
 def test_a_head_of_other_dimensions_is_refused(root: Path, head: dict[str, Any]) -> None:

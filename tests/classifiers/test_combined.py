@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifiers import combined
 from classifiers.combined import SAFE_FALLBACK, CombinedSafetyClassifier, decide, run_layer
 from classifiers.finetuned import PharmacySafetyClassifier
 from classifiers.llm_judge import LLMJudge, make_client
@@ -33,6 +32,7 @@ from classifiers.result import (
     Verdict,
     severity_of,
 )
+from classifiers.rule_based import RuleBasedClassifier
 from tests.judge_server import JudgeServer, Reply, judgment
 
 POLICY = Policy({"default": Threshold(0.9, 0.1)}, version="test")
@@ -487,12 +487,19 @@ def test_a_fast_layer_that_fails_in_any_way_is_recorded_and_never_allows(
 
 
 def test_rules_that_cannot_be_loaded_fail_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(text: str) -> ClassifierResult:
+    def broken() -> RuleBasedClassifier:
         raise OSError("no such file")
 
-    monkeypatch.setattr(combined, "_shipped_rules", broken)
+    monkeypatch.setattr(RuleBasedClassifier, "default", broken)
     verdict = run(CombinedSafetyClassifier(None, None, Fast(finetuned(unsafe=0.0)), policy=POLICY))
     assert (verdict.decision, verdict.results[0].error) == (Decision.HOLD, "the rules layer raised OSError")
+
+
+def test_the_rules_that_ship_hear_the_query() -> None:
+    query, response = "Can I take sildenafil with my nitroglycerin?", "Yes, that is fine."
+    cascade = CombinedSafetyClassifier(None, None, Fast(finetuned(unsafe=0.0)), policy=POLICY)
+    assert asyncio.run(cascade.classify(response, query)).decision is Decision.BLOCK
+    assert asyncio.run(cascade.classify(response, "Can I take it with water?")).decision is Decision.ALLOW
 
 
 def test_an_asynchronous_classifier_is_not_taken_for_a_result() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from classifiers.examples import CORPUS
+from classifiers.language import KNOWN
 from classifiers.result import CATEGORIES, Severity
-from classifiers.training import CORPUS
 
 FIELDS = ["id", "group", "query", "response", "label", "categories", "severity", "lang", "source", "notes"]
 FILES = sorted(CORPUS.glob("*.jsonl"))
@@ -27,9 +28,11 @@ def rows() -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def test_there_is_a_corpus(rows: list[tuple[str, Mapping[str, Any]]]) -> None:
-    assert len(rows) >= 600
+    assert len(rows) >= 6000
     labels = [row["label"] for _, row in rows]
-    assert min(labels.count("safe"), labels.count("unsafe")) >= 250
+    assert min(labels.count("safe"), labels.count("unsafe")) >= 2500
+    for lang in KNOWN - {"en"}:
+        assert sum(row["lang"] == lang for _, row in rows) >= 200
 
 
 @pytest.mark.parametrize("name", [path.name for path in FILES])
@@ -48,7 +51,8 @@ def test_every_row_is_well_formed(name: str) -> None:
         else:
             assert row["categories"], where
             assert row["severity"] in list(Severity), where
-        assert (row["lang"], row["source"]) == ("en", "handwritten"), where
+        assert row["lang"] in KNOWN, where
+        assert row["source"] == "written", where
 
 
 def test_ids_are_unique(rows: list[tuple[str, Mapping[str, Any]]]) -> None:
@@ -61,18 +65,10 @@ def test_no_exchange_occurs_twice(rows: list[tuple[str, Mapping[str, Any]]]) -> 
     assert len(set(exchanges)) == len(exchanges)
 
 
-def test_a_group_is_in_one_file_and_its_rows_are_named_for_it(rows: list[tuple[str, Mapping[str, Any]]]) -> None:
-    files = defaultdict(set)
-    for name, row in rows:
-        files[row["group"]].add(name)
-        assert row["id"].startswith(f"{row['group']}-{row['label'][0]}")
-    assert [group for group, names in files.items() if len(names) > 1] == []
-
-
 def test_twins_have_both_labels(rows: list[tuple[str, Mapping[str, Any]]]) -> None:
-    """All but everyday questions, each alone in its group, whose answer is safe."""
+    """All but groups that are safe altogether: everyday questions."""
     groups = defaultdict(list)
     for _, row in rows:
         groups[row["group"]].append(row["label"])
-    lonely = [group for group, labels in groups.items() if len(set(labels)) == 1 and labels != ["safe"]]
+    lonely = [group for group, labels in groups.items() if len(set(labels)) == 1 and "unsafe" in labels]
     assert lonely == []

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from classifiers.evaluation import Judged, Truth, as_text, evaluate, rate
-from classifiers.result import ClassifierResult, Decision, Layer, Severity, Verdict
+from classifiers.evaluation_report import as_html
+from classifiers.result import ClassifierResult, Decision, Evidence, Layer, Severity, Verdict
 
 DOSE, STOP = "harmful_medical:dangerous_dosage", "harmful_medical:abrupt_stop"
 
@@ -135,3 +136,54 @@ def test_the_report_is_json_and_a_table() -> None:
     assert any("false negative rate" in line and "16.7%" in line and "1 of 6" in line for line in text.splitlines())
     assert "decided by nobody" in text
     assert f"{DOSE}: recall" in text
+
+
+def scored(truth: Truth, decision: Decision, p_unsafe: float, **texts: str) -> Judged:
+    evidence = (Evidence(4, 8, "both", "some_rule", DOSE),)
+    finetuned = ClassifierResult(
+        p_unsafe < 0.5, "safe", "", 0.5, layer=Layer.FINETUNED, scores={"unsafe": p_unsafe}, evidence=evidence
+    )
+    verdict = Verdict(
+        decision is Decision.ALLOW,
+        "safe",
+        "why",
+        0.5,
+        layer=Layer.FINETUNED,
+        decision=decision,
+        results=(finetuned,),
+        evidence=evidence,
+    )
+    return Judged.of(truth, verdict, **texts)
+
+
+def test_errors_come_gravest_first_with_their_evidence_and_right_answers_keep_no_text() -> None:
+    rows = [
+        scored(SAFE, Decision.BLOCK, 0.9, id="blocked", query="q", response="You both may."),
+        scored(BAD_STOP, Decision.ALLOW, 0.1, id="major"),
+        scored(BAD_DOSE, Decision.ALLOW, 0.4, id="critical"),
+        scored(BAD_DOSE, Decision.ALLOW, 0.1, id="critical and sure"),
+        scored(SAFE, Decision.ALLOW, 0.1, id="right", response="a patient's words"),
+    ]
+    assert rows[-1].response == ""
+    errors = evaluate(rows)["errors"]
+    assert [error["id"] for error in errors] == ["critical and sure", "critical", "major", "blocked"]
+    assert errors[-1]["evidence"][0]["rule"] == "some_rule"
+
+
+def test_calibration_is_the_distance_between_what_was_said_and_what_was_so() -> None:
+    rows = [scored(BAD_DOSE if n < 8 else SAFE, Decision.HOLD, 0.75) for n in range(10)]
+    report = evaluate(rows)
+    assert report["calibration"] == {"ece": 0.05, "bins": [{"n": 10, "mean": 0.75, "unsafe": 0.8}]}
+    assert report["sent_on"]["safe"]["rate"] == 1.0
+    assert report["confusion"][DOSE] == {"hold": 8}
+
+
+def test_the_page_marks_evidence_and_escapes_what_patients_wrote() -> None:
+    row = scored(SAFE, Decision.BLOCK, 0.9, id="<b>", query="<script>alert(1)</script>", response="You both <i>may</i>.")
+    page = as_html({"a<b.jsonl": evaluate([row, *ROWS])})
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert '<mark title="some_rule">both</mark>' in page
+    assert "a&lt;b.jsonl" in page
+    assert "http" not in page
+    assert "No unsafe response was allowed" in as_html({"none": evaluate([])})

@@ -12,17 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classifiers.bundle import encoder_folder
+from classifiers import adapter
+from classifiers.bundle import DEFAULT_ENCODER_SHA256, SHIPPED_ADAPTER, encoder_folder
 from classifiers.combined import decide
-from classifiers.finetuned import (
-    MAX_QUERY_TOKENS,
-    WINDOW_TOKENS,
-    Head,
-    PharmacySafetyClassifier,
-)
+from classifiers.deobfuscation import readable
+from classifiers.examples import Example
+from classifiers.fact_features import FEATURES, fact_features
+from classifiers.finetuned import Head, PharmacySafetyClassifier
 from classifiers.policy import UNSAFE, Policy, Threshold
 from classifiers.result import CATEGORIES, SAFE, ClassifierResult, Layer
-from classifiers.training import Example
+from classifiers.windows import MAX_QUERY_TOKENS, WINDOW_TOKENS
 
 TABLETS = "Take one tablet with a glass of water, and keep the rest in a dry place. "
 DANGER = "Swallow the whole bottle of methadone at once, nobody needs to know."
@@ -60,7 +59,7 @@ def test_a_batch_scores_as_one_by_one_and_in_order(classifier: PharmacySafetyCla
 
 def test_an_empty_batch_is_no_error(classifier: PharmacySafetyClassifier) -> None:
     assert classifier.classify_batch([]) == []
-    assert classifier.encoder.embed([]).shape == (0, classifier.encoder.dimensions)
+    assert classifier.encoder.embed([]) == []
 
 
 def test_texts_and_queries_must_be_as_many(classifier: PharmacySafetyClassifier) -> None:
@@ -113,12 +112,12 @@ def test_scores_have_six_decimals_so_that_what_is_stored_is_what_was_compared(
 
 
 @pytest.mark.parametrize("query", ["", "How many tablets may I take? " * 50])
-@pytest.mark.parametrize("length", [0, 1, 180, 189, 190, 250, 254, 255, 500, 3000])
+@pytest.mark.parametrize("length", [0, 1, 188, 189, 190, 284, 285, 286, 500, 3000])
 def test_windows_hold_every_token_and_no_more_than_the_encoder_reads(
     classifier: PharmacySafetyClassifier, length: int, query: str
 ) -> None:
     text = " ".join(["tablet"] * length)
-    windows = classifier.encoder.windows([text], [query])
+    windows = classifier.encoder.reader.windows([text], [query])
     assert all(len(window.ids) == len(window.segments) <= WINDOW_TOKENS for window in windows)
     assert windows[0].start == 0
     assert windows[-1].end == len(text)
@@ -130,7 +129,7 @@ def test_windows_hold_every_token_and_no_more_than_the_encoder_reads(
 
 def test_every_response_of_a_batch_has_its_own_windows(classifier: PharmacySafetyClassifier) -> None:
     texts = [TABLETS * 60, "Yes.", TABLETS * 30]
-    windows = classifier.encoder.windows(texts, ["", "a question", ""])
+    windows = classifier.encoder.reader.windows(texts, ["", "a question", ""])
     for row, text in enumerate(texts):
         assert windows_of(classifier, text, ["", "a question", ""][row]) == [
             (w.ids, w.start, w.end) for w in windows if w.text == row
@@ -138,7 +137,7 @@ def test_every_response_of_a_batch_has_its_own_windows(classifier: PharmacySafet
 
 
 def windows_of(classifier: PharmacySafetyClassifier, text: str, query: str) -> list[tuple[list[int], int, int]]:
-    return [(w.ids, w.start, w.end) for w in classifier.encoder.windows([text], [query])]
+    return [(w.ids, w.start, w.end) for w in classifier.encoder.reader.windows([text], [query])]
 
 
 def test_a_line_at_the_very_end_of_100_000_characters_decides(
@@ -146,14 +145,15 @@ def test_a_line_at_the_very_end_of_100_000_characters_decides(
 ) -> None:
     long = (TABLETS * 2000)[: 100_000 - len(DANGER)] + DANGER
     assert len(long) == 100_000
-    first, *_, last = classifier.encoder.windows([long])
+    first, *_, last = classifier.encoder.reader.windows([long])
     assert last.end == 100_000
     assert DANGER in long[last.start : last.end]
     # A head that tells the two apart without fail.
     harmless, harmful = classifier.encoder.embed_windows([first, last])
     direction = 200 * (harmful - harmless)
     bias = -direction @ (harmful + harmless) / 2
-    head = replace(classifier.head, labels=(UNSAFE,), weights=direction[None], bias=np.array([bias], dtype=np.float32))
+    weights = np.concatenate([direction, np.zeros(len(FEATURES), dtype=np.float32)])[None]
+    head = replace(classifier.head, labels=(UNSAFE,), weights=weights, bias=np.array([bias], dtype=np.float32))
     monkeypatch.setattr(classifier, "head", head)
     assert classifier.classify(long[: first.end]).scores[UNSAFE] < 0.5
     result = classifier.classify(long)
@@ -163,16 +163,18 @@ def test_a_line_at_the_very_end_of_100_000_characters_decides(
 
 
 def test_the_worst_window_is_shown_in_characters_of_the_original(bundle: Path) -> None:
-    """Emoji, combining marks, full-width and invisible characters before it shift bytes and tokens, not characters."""
+    """Emoji, accents and odd bytes before it shift bytes and tokens, not characters."""
     strict = PharmacySafetyClassifier(bundle, threshold=0.0)
-    odd = "\U0001f48a Cafe\u0301 \ufb01ve \uff15\u200b tablets\u00ad: na\u00efve \ud83d\ude00 \ud800 a\x00b. "
+    odd = "\U0001f48a Cafe\u0301 \ufb01ve \uff15 tablets: na\u00efve \ud83d\ude00 \ud800 a\x00b. "
+    assert readable(odd) is odd
     text = odd * 30 + TABLETS * 20 + odd * 30
     result = strict.classify(text)
     (evidence,) = result.evidence
     assert evidence.text == text[evidence.start : evidence.end]
-    windows = strict.encoder.windows([text])
+    windows = strict.encoder.reader.windows([text])
     assert len(windows) > 3
-    p_unsafe = strict.head.probabilities(strict.encoder.embed_windows(windows))[:, 0]
+    (facts,) = fact_features([text])
+    p_unsafe = strict.head.probabilities(strict.encoder.embed_windows(windows), facts)[:, 0]
     worst = windows[int(p_unsafe.argmax())]
     assert (evidence.start, evidence.end) == (worst.start, worst.end)
     assert result.scores[UNSAFE] == p_unsafe.max()
@@ -191,7 +193,7 @@ def test_the_worst_window_is_shown_in_characters_of_the_original(bundle: Path) -
 )
 @pytest.mark.parametrize("around", ["", " \n", "\u200b\u00ad\ufeff\x00" * 10])
 def test_a_window_begins_and_ends_with_what_is_read(classifier: PharmacySafetyClassifier, text: str, around: str) -> None:
-    (window,) = classifier.encoder.windows([around + text + around])
+    (window,) = classifier.encoder.reader.windows([around + text + around])
     assert (window.start, window.end) == (len(around), len(around) + len(text))
 
 
@@ -225,12 +227,24 @@ def test_what_the_encoder_cannot_read_is_a_failed_layer(classifier: PharmacySafe
     assert decide(trusting, [safe, result]) is Layer.JUDGE
 
 
+def test_an_obfuscated_response_is_read_as_what_it_spells(classifier: PharmacySafetyClassifier) -> None:
+    plain = classifier.classify("Take ten tablets and double your dose tonight.")
+    for written in (
+        "T\u0430ke ten t\u0430blets and double your dose tonight.",
+        "Take ten tablets and d o u b l e your dose tonight.",
+    ):
+        result = classifier.classify(written)
+        assert result.scores == plain.scores
+        assert result.escalate
+        assert "disguise" in result.reason
+    assert not plain.escalate
+
+
 @pytest.mark.parametrize(
     ("text", "query"),
     [
         (f"Take two tablets. {'x' * 101}", ""),
         ("Take two tablets. \u16a0\u16a2", ""),
-        ("T\u0430ke ten t\u0430blets.", ""),  # Cyrillic letters that look Latin
         ("Yes, that is fine.", "\u0645\u0645\u0643\u0646 \u0622\u062e\u0630 \u0639\u0634\u0631 \u062d\u0628\u0627\u062a"),
         (TABLETS * 60 + "\u16a0\u16a2", ""),
     ],
@@ -248,10 +262,8 @@ def test_a_word_that_the_encoder_cannot_read_is_left_to_the_judge(
     [
         "Yes \U0001f44d take one \U0001f48a!",
         "Don\u2019t take 5 \u00b5g \u2013 caf\u00e9, \u03b2-blocker, 37 \u00baC, 10 \u2265 5\u2122",
-        "ta\x00ke one\x00",
         "Take\u200b one\ufeff tablet\u00ad.",
         "take \ud800 one \udfff",
-        "n\u0308a\u0308o\u0308 one",
         "One\n" * 5000,
     ],
 )
@@ -262,7 +274,7 @@ def test_odd_text_is_read_without_complaint(classifier: PharmacySafetyClassifier
 
 
 def test_the_corpus_is_read_whole(classifier: PharmacySafetyClassifier, corpus: list[Example]) -> None:
-    windows = classifier.encoder.windows([e.response for e in corpus], [e.query for e in corpus])
+    windows = classifier.encoder.reader.windows([e.response for e in corpus], [e.query for e in corpus])
     assert all(window.known_word for window in windows)
     assert not any(window.unknown_word for window in windows)
 
@@ -277,9 +289,12 @@ def test_a_broken_encoder_is_never_safe(classifier: PharmacySafetyClassifier, mo
 
 
 def test_a_head_may_know_no_category() -> None:
-    head = Head((UNSAFE,), np.ones((1, 4), dtype=np.float32), np.zeros(1, dtype=np.float32), "")
-    assert head.probabilities(np.zeros((2, 4), dtype=np.float32)).tolist() == [[0.5], [0.5]]
-    assert head.probabilities(np.zeros((0, 4), dtype=np.float32)).shape == (0, 1)
+    none = np.zeros(len(FEATURES), dtype=np.float32)
+    head = Head((UNSAFE,), np.ones((1, 4 + len(FEATURES)), dtype=np.float32), np.zeros(1, dtype=np.float32), "")
+    assert head.dimensions == 4
+    assert head.probabilities(np.zeros((2, 4), dtype=np.float32), none).tolist() == [[0.5], [0.5]]
+    assert head.probabilities(np.zeros((2, 4), dtype=np.float32), none + 1)[0, 0] > 0.99
+    assert head.probabilities(np.zeros((0, 4), dtype=np.float32), none).shape == (0, 1)
 
 
 def test_memory_follows_the_load_back_down(classifier: PharmacySafetyClassifier) -> None:
@@ -309,9 +324,19 @@ def test_the_served_encoder_is_the_one_of_sentence_transformers(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = sentence_transformers.SentenceTransformer(str(encoder_folder()), device="cpu", local_files_only=True)
-        theirs = model.encode([[e.query, e.response] for e in some[:20]], normalize_embeddings=True, show_progress_bar=False)
-    ours = classifier.encoder.embed([e.response for e in some[:20]], [e.query for e in some[:20]])
+        adapter.merge(model[0].auto_model, adapter.load(SHIPPED_ADAPTER, encoder_sha256=DEFAULT_ENCODER_SHA256))
+        # Longer ones are cut off by theirs, and read in windows by ours.
+        short = [e for e in some if len(e.query.split()) + len(e.response.split()) < 100][:20]
+        theirs = model.encode([[e.query, e.response] for e in short], normalize_embeddings=True, show_progress_bar=False)
+    ours = np.concatenate(classifier.encoder.embed([e.response for e in short], [e.query for e in short]))
     assert np.linalg.norm(ours, axis=1) == pytest.approx(1, abs=1e-3)
     cosines = (ours * theirs).sum(axis=1)
-    assert cosines.min() > 0.95
-    assert cosines.mean() > 0.98
+    assert cosines.min() > 0.85
+    assert cosines.mean() > 0.97
+    # What counts is what the head makes of it: the int8 encoder says what the trained one says.
+    facts = fact_features([e.response for e in short], [e.query for e in short])
+    said, meant = (
+        np.array([classifier.head.probabilities(row[None], fact)[0, 0] for row, fact in zip(rows, facts, strict=True)])
+        for rows in (ours, theirs)
+    )
+    assert np.abs(said - meant).mean() < 0.03

@@ -102,4 +102,4 @@ def test_the_shipped_policy_is_what_the_calibration_of_the_shipped_model_justifi
     assert certificate["confidence"] >= 0.95
     assert policy.threshold(UNSAFE) == Threshold(metrics["block_at"], certificate["allow_below"])
     assert policy.layers == tuple(Layer)
-    assert {policy.threshold(category).allow_below for category in CATEGORIES} <= {0.97}
+    assert {policy.threshold(category).allow_below for category in CATEGORIES} == {1.0}  # a category's score only names it

@@ -14,33 +14,23 @@ import pytest
 
 from classifiers import model_card
 from classifiers.bundle import SHIPPED_HEAD
+from classifiers.deobfuscation import readable
+from classifiers.examples import SHARES, SPLITS, Example, InvalidExample, hash_of, load_corpus, split_of
 from classifiers.finetuned import Head, PharmacySafetyClassifier
+from classifiers.metrics import ALPHA, DELTA, FALSE_BLOCKS
 from classifiers.policy import UNSAFE, Policy
 from classifiers.result import Severity
-from classifiers.training import (
-    ALPHA,
-    BLOCK_PRECISION,
-    DELTA,
-    SPLITS,
-    Example,
-    InvalidExample,
-    TrainedHead,
-    _block_at,
-    hash_of,
-    load_corpus,
-    split_of,
-    train_head,
-)
+from classifiers.training import NEEDED, TrainedHead, score_by_id, train_head
 
 if TYPE_CHECKING:
-    from tests.classifiers.conftest import Remembering
+    from classifiers.embedding_cache import CorpusEncoder
 
 ROW = {"id": "a", "group": "g", "query": "How many?", "response": "One.", "label": "safe", "categories": []}
 UNSAFE_ROW = {**ROW, "label": "unsafe", "categories": ["misinformation"]}
 
 
 @pytest.fixture(scope="session")
-def trained(corpus: list[Example], embedder: Remembering) -> TrainedHead:
+def trained(corpus: list[Example], embedder: CorpusEncoder) -> TrainedHead:
     """What `manage.py train` makes of the shipped corpus now."""
     return train_head(corpus, embedder)
 
@@ -50,32 +40,39 @@ def trained(corpus: list[Example], embedder: Remembering) -> TrainedHead:
 
 @pytest.mark.parametrize(
     ("group", "split"),
-    [("dose-001", "test"), ("gen-037", "train"), ("label-0", "train"), ("\u00fcn\u00efcode", "train"), ("", "calibration")],
+    [
+        ("dose-001", "calibration"),
+        ("gen-037", "calibration"),
+        ("label-0", "train"),
+        ("\u00fcn\u00efcode", "train"),
+        ("", "calibration"),
+    ],
 )
 def test_a_group_stays_in_its_split_for_ever(group: str, split: str) -> None:
     assert split_of(group) == split
 
 
-def test_half_is_trained_on_and_a_quarter_each_calibrates_and_tests() -> None:
+def test_the_splits_have_the_shares_that_they_are_said_to_have() -> None:
     counts = Counter(split_of(f"group {number}") for number in range(4000))
-    assert set(counts) == set(SPLITS)
-    assert counts["train"] / 4000 == pytest.approx(0.5, abs=0.03)
-    assert counts["test"] / 4000 == pytest.approx(0.25, abs=0.03)
+    assert sum(SHARES.values()) == 100
+    for split, share in SHARES.items():
+        assert counts[split] / 40 == pytest.approx(share, abs=3)
 
 
-def test_each_split_of_the_corpus_can_be_used(corpus: list[Example]) -> None:
-    for split in SPLITS:
-        rows = [e for e in corpus if split_of(e.group) == split]
-        assert sum(e.unsafe for e in rows) > 80
-        assert sum(not e.unsafe for e in rows) > 80
-    critical = {e.group for e in corpus if e.critical and split_of(e.group) == "calibration"}
-    assert len(critical) >= 59  # fewer could certify nothing
+def test_each_split_of_the_corpus_is_large_enough_for_its_purpose(corpus: list[Example]) -> None:
+    groups = {name: {(e.group, e.unsafe) for e in corpus if split_of(e.group) == name} for name in SPLITS}
+    for label in (True, False):
+        assert sum(unsafe is label for _, unsafe in groups["test"]) >= 200
+        assert sum(unsafe is label for _, unsafe in groups["validation"]) >= 200
+    assert len({e.group for e in corpus if e.critical and split_of(e.group) == "calibration"}) >= 300
+    assert sum(split_of(e.group) == "pool" for e in corpus) >= 800
+    assert len(corpus) >= 6000
 
 
 # Reproducible
 
 
-def test_the_same_corpus_gives_the_same_head(corpus: list[Example], embedder: Remembering, trained: TrainedHead) -> None:
+def test_the_same_corpus_gives_the_same_head(corpus: list[Example], embedder: CorpusEncoder, trained: TrainedHead) -> None:
     again = train_head(corpus, embedder)
     assert again.head.labels == trained.head.labels
     assert np.abs(again.head.weights - trained.head.weights).max() <= 1e-5
@@ -83,14 +80,16 @@ def test_the_same_corpus_gives_the_same_head(corpus: list[Example], embedder: Re
     assert again.metrics == trained.metrics
 
 
-def test_the_order_of_the_files_does_not_matter_much(corpus: list[Example], embedder: Remembering, trained: TrainedHead) -> None:
+def test_the_order_of_the_files_does_not_matter_much(
+    corpus: list[Example], embedder: CorpusEncoder, trained: TrainedHead
+) -> None:
     shuffled = train_head(random.Random(1).sample(corpus, len(corpus)), embedder)
     assert shuffled.corpus_hash == trained.corpus_hash
     assert shuffled.head.labels == trained.head.labels
 
 
 def test_the_shipped_head_is_what_training_on_the_shipped_corpus_gives(
-    corpus: list[Example], embedder: Remembering, trained: TrainedHead
+    corpus: list[Example], embedder: CorpusEncoder, trained: TrainedHead
 ) -> None:
     """Else somebody changed the corpus, the encoder or the training without `make train`."""
     shipped = Head.load(SHIPPED_HEAD)
@@ -98,9 +97,10 @@ def test_the_shipped_head_is_what_training_on_the_shipped_corpus_gives(
     assert metrics["corpus_hash"] == trained.corpus_hash == hash_of(corpus)
     assert (shipped.labels, shipped.encoder_sha256) == (trained.head.labels, trained.head.encoder_sha256)
     assert metrics["regularisation"] == trained.metrics["regularisation"]
-    embeddings = embedder.embed([e.response for e in corpus], [e.query for e in corpus])
     # Other CPUs round int8 activations differently now and then.
-    assert np.abs(shipped.probabilities(embeddings) - trained.head.probabilities(embeddings)).max() <= 1e-3
+    test = [e for e in corpus if split_of(e.group) == "test"]
+    ours, theirs = score_by_id(shipped, test, embedder), score_by_id(trained.head, test, embedder)
+    assert max(abs(ours[e.id] - theirs[e.id]) for e in test) <= 1e-3
     assert metrics["certificate"]["n"] == trained.metrics["certificate"]["n"]
     assert metrics["certificate"]["allow_below"] == pytest.approx(trained.metrics["certificate"]["allow_below"], abs=1e-3)
 
@@ -118,59 +118,40 @@ def test_the_card_and_the_policy_are_those_of_the_metrics(trained: TrainedHead, 
 
 
 def test_the_shipped_policy_misses_no_more_than_its_certificate_says(
-    corpus: list[Example], embedder: Remembering, trained: TrainedHead
+    corpus: list[Example], embedder: CorpusEncoder, trained: TrainedHead
 ) -> None:
     policy = model_card.policy_for(trained.metrics)
     lowest: dict[str, float] = {}
+    highest: dict[str, float] = {}
     calibration = [e for e in corpus if split_of(e.group) == "calibration"]
-    scores = trained.head.probabilities(embedder.embed([e.response for e in calibration], [e.query for e in calibration]))[:, 0]
-    for example, score in zip(calibration, scores, strict=True):
+    scores = score_by_id(trained.head, calibration, embedder)
+    for example in calibration:
+        score = scores[example.id]
         if example.critical:
             lowest[example.group] = min(score, lowest.get(example.group, 1.0))
+        if not example.unsafe:
+            highest[example.group] = max(score, highest.get(example.group, 0.0))
     certificate = trained.metrics["certificate"]
     bounds = policy.threshold(UNSAFE)
     assert (certificate["n"], certificate["alpha"], certificate["confidence"]) == (len(lowest), ALPHA, 1 - DELTA)
     assert sum(score < bounds.allow_below for score in lowest.values()) == certificate["misses"]
-    safe = [score for example, score in zip(calibration, scores, strict=True) if not example.unsafe]
-    assert sum(score >= bounds.block_at for score in safe) <= len(safe) // 50
-
-
-def test_what_is_blocked_is_as_surely_unsafe_as_was_promised() -> None:
-    """In 500 calibrations whose truth is known, the threshold is wrong in at most one in twenty."""
-    rng, wrong, found = np.random.default_rng(11), 0, 0
-    for _ in range(500):
-        scores = np.round(rng.uniform(0, 1, 300), 2)  # with ties
-        block_at = _block_at(scores, rng.uniform(0, 1, 300) < scores)
-        # P(unsafe) is the score itself: from t on, (1 + t) / 2 are unsafe, but for the rounding.
-        found += block_at < 1
-        wrong += block_at < 1 and (1 + block_at) / 2 < BLOCK_PRECISION - 0.005
-    assert wrong <= 25
-    assert found >= 250
-    # Nothing is quite sure enough here, however often one looks.
-    wrong = sum(_block_at(rng.uniform(0, 1, 300), rng.uniform(0, 1, 300) < BLOCK_PRECISION - 0.01) < 1 for _ in range(500))
-    assert wrong <= 25
-
-
-def test_a_model_that_is_seldom_right_blocks_nothing_by_itself() -> None:
-    rng = np.random.default_rng(12)
-    scores = rng.uniform(0, 1, 300)
-    assert _block_at(scores, rng.uniform(0, 1, 300) < 0.4) == 1.0
-    assert _block_at(scores[:5], [True] * 5) == 1.0
-    assert _block_at(np.full(200, 0.7), [True, False] * 100) == 1.0
+    assert sum(score >= bounds.block_at for score in highest.values()) <= FALSE_BLOCKS * len(highest)
 
 
 def test_the_classifier_scores_as_the_training_did(
-    classifier: PharmacySafetyClassifier, corpus: list[Example], embedder: Remembering
+    classifier: PharmacySafetyClassifier, corpus: list[Example], embedder: CorpusEncoder
 ) -> None:
-    some = [e for e in corpus if len(classifier.encoder.windows([e.response], [e.query])) == 1][:60:3]
-    expected = classifier.head.probabilities(embedder.embed([e.response for e in some], [e.query for e in some]))
-    served = [list(classifier.classify(e.response, e.query).scores.values()) for e in some]
-    assert np.abs(np.array(served) - expected).max() <= 1e-6
+    some = [e for e in corpus[:: len(corpus) // 40] if readable(e.response) is e.response]
+    expected = score_by_id(classifier.head, some, embedder)
+    for example in some:
+        assert classifier.classify(example.response, example.query).scores[UNSAFE] == pytest.approx(
+            expected[example.id], abs=1e-6
+        )
 
 
 def test_measures_are_of_the_split_they_name(corpus: list[Example], trained: TrainedHead) -> None:
     metrics = trained.metrics
-    for split in SPLITS:
+    for split in NEEDED:
         rows = [e for e in corpus if split_of(e.group) == split]
         assert metrics["counts"][split] == {"safe": sum(not e.unsafe for e in rows), "unsafe": sum(e.unsafe for e in rows)}
     critical = sum(e.critical for e in corpus if split_of(e.group) == "test")
@@ -183,12 +164,12 @@ def test_measures_are_of_the_split_they_name(corpus: list[Example], trained: Tra
 
 
 def test_labels_change_what_the_next_head_says(
-    corpus: list[Example], embedder: Remembering, classifier: PharmacySafetyClassifier, trained: TrainedHead
+    corpus: list[Example], embedder: CorpusEncoder, classifier: PharmacySafetyClassifier, trained: TrainedHead
 ) -> None:
     query, response = "Can I give it to my parrot?", "Parrots thrive on it, give as much as it likes."
     groups = [group for group in (f"label-{n}" for n in range(200)) if split_of(group) == "train"][:30]
-    embeddings = embedder.embed([response], [query])
-    before = trained.head.probabilities(embeddings)[0, 0]
+    parrot = Example(id="parrot", group="parrot", query=query, response=response, unsafe=False)
+    before = score_by_id(trained.head, [parrot], embedder)["parrot"]
     for unsafe in (True, False):
         labels = [
             Example(
@@ -204,7 +185,7 @@ def test_labels_change_what_the_next_head_says(
             for group in groups
         ]
         retrained = train_head([*corpus, *labels], embedder)
-        after = retrained.head.probabilities(embeddings)[0, 0]
+        after = score_by_id(retrained.head, [parrot], embedder)["parrot"]
         assert after > before if unsafe else after < before
         assert retrained.corpus_hash != trained.corpus_hash
         assert (
@@ -213,13 +194,13 @@ def test_labels_change_what_the_next_head_says(
         )
 
 
-def test_a_weight_counts(corpus: list[Example], embedder: Remembering, trained: TrainedHead) -> None:
+def test_a_weight_counts(corpus: list[Example], embedder: CorpusEncoder, trained: TrainedHead) -> None:
     heavier = [replace(e, weight=5.0) if e.unsafe else e for e in corpus]
     head = train_head(heavier, embedder).head
     assert np.abs(head.weights - trained.head.weights).max() > 1e-3
 
 
-def test_splits_without_both_labels_are_refused(corpus: list[Example], embedder: Remembering) -> None:
+def test_splits_without_both_labels_are_refused(corpus: list[Example], embedder: CorpusEncoder) -> None:
     with pytest.raises(InvalidExample, match="train split"):
         train_head([], embedder)
     with pytest.raises(InvalidExample, match="test split needs both"):

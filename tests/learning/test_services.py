@@ -13,8 +13,8 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from classifiers.bundle import build_bundle
+from classifiers.examples import InvalidExample
 from classifiers.finetuned import PharmacySafetyClassifier
-from classifiers.training import InvalidExample
 from guardreview.core.models import App, AuditEvent, User
 from guardreview.learning import services, tasks
 from guardreview.learning.models import TrainingRun
@@ -104,7 +104,7 @@ def test_a_row_that_cannot_be_trained_on_is_named() -> None:
 def test_labels_make_a_candidate_whose_bundle_serves(db: None, serving_models: Path) -> None:
     model = services.labels_train(rows=rows_of(40, "unsafe"), actor=None, progress=lambda line: None)
     assert (model.stage, model.labels_used) == ("candidate", 40)
-    assert set(model.metrics["auc"]) == {"train", "calibration", "test"}
+    assert set(model.metrics["auc"]) == {"train", "validation", "calibration", "test"}
     shipped = PharmacySafetyClassifier(build_bundle(serving_models))
     candidate = PharmacySafetyClassifier(serving_models / model.version)
     text, query = "Statement 500.", "Is it true?"

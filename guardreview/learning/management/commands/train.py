@@ -9,9 +9,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from classifiers.bundle import SHIPPED_HEAD, InvalidBundle
+from classifiers.examples import InvalidExample
 from classifiers.model_card import ship
-from classifiers.training import InvalidExample
-from guardreview.learning.services import corpus_train, labels_train
+from guardreview.learning.services import adapter_train, corpus_train, labels_train
 
 
 class Command(BaseCommand):
@@ -27,12 +27,21 @@ class Command(BaseCommand):
             help="train with the database's labels, or those of an exported file, and register a candidate model version",
         )
         parser.add_argument("--activate", action="store_true", help="with --labels: serve with the new version at once")
+        parser.add_argument(
+            "--encoder",
+            action="store_true",
+            help="fine-tune the encoder on the corpus first (about an hour on two cores); without --labels",
+        )
         parser.add_argument("--output", type=Path, default=SHIPPED_HEAD.parent, help="without --labels: where to write")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             if options["labels"] is None:
+                if options["encoder"]:
+                    adapter_train(progress=self._progress)
                 self._train_shipped(options["output"])
+            elif options["encoder"]:
+                raise CommandError("--encoder fine-tunes on the corpus alone: give it without --labels")
             else:
                 self._train_with_labels(options["labels"], options["activate"])
         except (InvalidExample, InvalidBundle) as error:

@@ -1,0 +1,134 @@
+"""`manage.py tune`: thresholds with a guarantee, from the corpus' calibration split or from labelled rows."""
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from classifiers.bundle import InvalidBundle
+from classifiers.examples import Example, InvalidExample, load_corpus, split_of
+from classifiers.finetuned import PharmacySafetyClassifier
+from classifiers.policy import UNSAFE, Policy
+from classifiers.tuning import Item, Tuning, save_curves, tune
+from guardreview.learning.services import label_examples
+from guardreview.verdicts import models, runtime
+
+
+class Command(BaseCommand):
+    help = "Choose thresholds on calibration items, and draw what each threshold would do."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--labels", type=Path, metavar="FILE.jsonl", help="exported labels, instead of the corpus' calibration split"
+        )
+        parser.add_argument("--active", action="store_true", help="the database's active model and rules, not the shipped ones")
+        parser.add_argument("--alpha", type=float, default=0.05, help="share of critical unsafe responses that may be allowed")
+        parser.add_argument("--false-blocks", type=float, default=0.01, help="share of safe responses that may be blocked")
+        parser.add_argument("--delta", type=float, default=0.05, help="1 - the confidence of both")
+        parser.add_argument("--output", type=Path, help="folder for curves.html, curves.png, tuning.json [VAR_DIR/tuning]")
+        parser.add_argument("--create-policy", action="store_true", help="store the thresholds as a new policy, not active yet")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            examples = _labels(options["labels"]) if options["labels"] else _calibration()
+            finetuned = (
+                runtime.finetuned()
+                if options["active"]
+                else PharmacySafetyClassifier(runtime.shipped_bundle(progress=self.stderr.write))
+            )
+            self.stderr.write(f"scoring {len(examples)} exchanges")
+            tuning = tune(
+                _items(examples, finetuned, active=options["active"]),
+                alpha=options["alpha"],
+                delta=options["delta"],
+                false_blocks=options["false_blocks"],
+            )
+        except (InvalidBundle, InvalidExample, ValueError) as error:
+            raise CommandError(str(error)) from error
+        folder = options["output"] or settings.VAR_DIR / "tuning"
+        page, picture = save_curves(tuning, folder)
+        (folder / "tuning.json").write_text(json.dumps(_as_json(tuning, finetuned.version), indent=1), encoding="utf-8")
+        self.stdout.write(_as_text(tuning, options["alpha"], options["delta"]))
+        self.stdout.write(f"wrote {page}, {picture} and {folder / 'tuning.json'}")
+        if options["create_policy"]:
+            self._create_policy(tuning)
+
+    def _create_policy(self, tuning: Tuning) -> None:
+        from guardreview.verdicts.services import policy_create
+
+        active = models.Policy.objects.filter(is_active=True).first()
+        fields = (active.as_cascade_policy() if active else Policy.shipped()).as_json()
+        fields |= {"thresholds": tuning.policy.as_json()["thresholds"]}
+        fields.pop("version")
+        policy = policy_create(actor=None, activate=False, note=f"tuned: {tuning.method}", **fields)
+        self.stdout.write(f"{policy} is stored; an administrator activates it")
+
+
+def _calibration() -> list[Example]:
+    return [example for example in load_corpus() if split_of(example.group) == "calibration"]
+
+
+def _labels(path: Path) -> list[Example]:
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise CommandError(f"cannot read labels from {path}: {error}") from error
+    return label_examples(rows)
+
+
+def _items(examples: list[Example], finetuned: PharmacySafetyClassifier, *, active: bool) -> list[Item]:
+    rules = runtime.rules() if active else runtime.shipped_rules()
+    scored = finetuned.classify_batch([e.response for e in examples], [e.query for e in examples])
+    return [
+        Item(
+            e.group,
+            e.unsafe,
+            e.critical,
+            e.categories,
+            # A response that the layer could not read, or may not allow, is not missed.
+            1.0 if result.error else result.scores[UNSAFE],
+            result.escalate or not rules.classify(e.response, e.query).is_safe,
+            e.weight,
+        )
+        for e, result in zip(examples, scored, strict=True)
+    ]
+
+
+def _as_json(tuning: Tuning, version: str) -> dict[str, Any]:
+    certificate = tuning.certificate
+    return {
+        "model": version,
+        "policy": tuning.policy.as_json(),
+        "method": tuning.method,
+        "certificate": {name: getattr(certificate, name) for name in ("allow_below", "alpha", "delta", "n", "misses", "missing")},
+        **tuning.report,
+        "curves": tuning.curves,
+    }
+
+
+def _as_text(tuning: Tuning, alpha: float, delta: float) -> str:
+    bounds, certificate = tuning.policy.threshold(UNSAFE), tuning.certificate
+    if certificate.missing:
+        first = (
+            f"refused: {certificate.n} independent critical items cannot show that at most {alpha:.0%} are missed; "
+            f"at least {certificate.missing} more are needed. Nothing may be allowed by the fast layers."
+        )
+    else:
+        first = (
+            f"allow_below {bounds.allow_below:.4f}: at most {alpha:.0%} of critical unsafe responses score below it, with "
+            f"{1 - delta:.0%} confidence ({tuning.method}, {certificate.misses} of {certificate.n} did)"
+        )
+    lines = [first, f"block_at {bounds.block_at:.4f}"]
+    rates = [(name.replace("_", " "), value) for name, value in tuning.report.items() if name != "categories"]
+    rates += [(f"missed: {name}", each["missed_by_fast_layers"]) for name, each in tuning.report["categories"].items()]
+    lines += [_line(name, value) for name, value in rates]
+    return "\n".join(lines)
+
+
+def _line(name: str, rate: dict[str, Any]) -> str:
+    share = "-" if rate["rate"] is None else f"{rate['rate']:.1%}"
+    return f"{name:50} {share:>7}  {rate['low']:.1%} to {rate['high']:.1%}  ({rate['k']} of {rate['n']})"

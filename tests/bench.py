@@ -17,10 +17,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tests.bench_presidio import Presidio, Unavailable
+from tests.bench_texts import hostile, ordinary
 from tests.redis_server import RedisServer
 from tests.service import ROOT, link_models, running_service
+
+if TYPE_CHECKING:
+    from classifiers.finetuned import PharmacySafetyClassifier
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "guardreview.settings")
 QUERY = "I forgot my evening tablet. Can I take it now?"
@@ -71,17 +76,32 @@ def interleaved_ms(calls: dict[str, Callable[[], Any]], n: int) -> dict[str, lis
 
 
 def bench_rules() -> None:
-    """One response of 1 kB, with every pack on."""
+    """Responses of 1 kB that name drugs, with every pack on, and Presidio on the same in turns; then hostile ones of 100 kB."""
     from classifiers.rule_based import RuleBasedClassifier
-    from classifiers.training import load_corpus
 
-    text = " ".join(example.response for example in load_corpus() if example.lang == "en")
-    texts = [text[start : start + 1000] for start in range(0, min(len(text) - 1000, 60_000), 1000)]
     rules = RuleBasedClassifier.default()
-    rules.classify(texts[0])
+    texts = ordinary(60)
+    for text in texts:
+        rules.classify(text)
     taken = [timed_ms(lambda text=text: rules.classify(text)) for _ in range(50) for text in texts]
-    add("rules_p50_ms", percentile(taken, 50), "ms", "limit", 1.0, len(taken))
-    add("rules_p99_ms", percentile(taken, 99), "ms", "limit", 1.0, len(taken))
+    add("rules_p50_ms", percentile(taken, 50), "ms", "limit", 0.1, len(taken))
+    add("rules_p99_ms", percentile(taken, 99), "ms", "limit", 0.2, len(taken))
+    try:
+        with Presidio() as presidio:
+            presidio.ms(texts[0])
+            pairs = [(timed_ms(lambda text=text: rules.classify(text)), presidio.ms(text)) for _ in range(5) for text in texts]
+            ours, theirs = (list(each) for each in zip(*pairs, strict=True))
+            peer = f"Presidio, its {presidio.recognizers} pattern recognisers"
+            add("rules_p50_ms", percentile(ours, 50), "ms", peer, percentile(theirs, 50), len(pairs))
+            add("rules_p99_ms", percentile(ours, 99), "ms", peer, percentile(theirs, 99), len(pairs))
+    except Unavailable as error:
+        print(f"rules: no comparison with Presidio: {error}", flush=True)
+    medians = {
+        name: statistics.median(timed_ms(lambda text=text: rules.classify(text)) for _ in range(5))
+        for name, text in hostile().items()
+    }
+    worst = max(medians, key=lambda name: medians[name])
+    add("rules_100kb_ms", medians[worst], "ms", f"limit; the worst of {len(medians)}: {worst}", 50.0, 5 * len(medians))
 
 
 def bench_finetuned(models: Path) -> None:
@@ -96,7 +116,7 @@ def bench_finetuned(models: Path) -> None:
     model = SentenceTransformer(str(encoder_folder()), device="cpu", local_files_only=True)
     classifier = PharmacySafetyClassifier(build_bundle(models))
     response = " ".join([SHORT] * 5)
-    (window,) = classifier.encoder.windows([response], [QUERY])
+    (window,) = classifier.encoder.reader.windows([response], [QUERY])
     taken = interleaved_ms(
         {
             "ours": lambda: classifier.classify(response, QUERY),
@@ -111,6 +131,22 @@ def bench_finetuned(models: Path) -> None:
     add("finetuned_p50_ms", medians["ours"], "ms", f"sentence-transformers on torch, {tokens} tokens", medians["torch"], 200)
     add("finetuned_p95_ms", percentile(taken["ours"], 95), "ms", "limit", 50.0, 200)
     add("finetuned_p99_ms", percentile(taken["ours"], 99), "ms", "limit", 50.0, 200)
+    bench_batch(classifier)
+
+
+def bench_batch(classifier: PharmacySafetyClassifier) -> None:
+    """64 responses of 20 characters to 3 kB, in one call and one at a time."""
+    text = " ".join(ordinary(4))
+    texts = [text[: 20 + 3_000 * place // 63] for place in range(64)]
+    taken = interleaved_ms(
+        {
+            "batch": lambda: classifier.classify_batch(texts),
+            "single": lambda: [classifier.classify(each) for each in texts],
+        },
+        n=3,
+    )
+    batch, single = (64_000 / statistics.median(taken[name]) for name in ("batch", "single"))
+    add("finetuned_batch_per_s", batch, "/s", "the same 64 texts one at a time", single, 64 * 3)
 
 
 def bench_service() -> None:

@@ -126,6 +126,9 @@ _BLOCKED = {
             "version": "rules-3f1c2a9be4d0",
             "latency_ms": 0.214,
             "cost_usd": 0.0,
+            "input_tokens": 0,
+            "output_tokens": 0,
+            "language": "",
             "error": "",
         }
     ],

@@ -94,6 +94,9 @@ class LayerResultOutput(serializers.Serializer[Any]):
     version = serializers.CharField()
     latency_ms = serializers.FloatField()
     cost_usd = serializers.FloatField()
+    input_tokens = serializers.IntegerField(help_text="As the judge's provider counted them.")
+    output_tokens = serializers.IntegerField()
+    language = serializers.CharField(help_text="Of the response, ISO 639-1; `und`: undetermined; empty: not looked at.")
     error = serializers.CharField()
 
 

@@ -27,6 +27,7 @@ class Act(StrEnum):
     EXPORT_LABELS = "export labels"
     READ_MODELS = "see model versions and policies"
     MANAGE_MODELS = "retrain and activate model versions"
+    MANAGE_RULES = "make rules, and see which exchanges they would match"
     ADMINISTER = "change policies, apps, keys and accounts"
     READ_AUDIT = "read the audit log"
 
@@ -34,7 +35,9 @@ class Act(StrEnum):
 MAY: Mapping[Role, frozenset[Act]] = {
     Role.PHARMACIST: frozenset({Act.READ_QUEUE, Act.DECIDE}),
     Role.LEAD: frozenset({Act.READ_QUEUE, Act.READ_ALL_DECISIONS, Act.DECIDE, Act.EXPORT_LABELS, Act.READ_MODELS}),
-    Role.ADMINISTRATOR: frozenset({Act.READ_MODELS, Act.MANAGE_MODELS, Act.EXPORT_LABELS, Act.ADMINISTER, Act.READ_AUDIT}),
+    Role.ADMINISTRATOR: frozenset(
+        {Act.READ_MODELS, Act.MANAGE_MODELS, Act.EXPORT_LABELS, Act.MANAGE_RULES, Act.ADMINISTER, Act.READ_AUDIT}
+    ),
     Role.AUDITOR: frozenset({Act.READ_QUEUE, Act.READ_ALL_DECISIONS, Act.READ_MODELS, Act.READ_AUDIT}),
 }
 

@@ -81,8 +81,9 @@ def _layer_trace(result: LayerResult, verdict: Verdict, policy: CascadePolicy | 
         name=LAYER_WORDS[result.layer],
         state=state,
         headline=headline,
-        # The rules' and the head's reasons repeat what findings and plots say; a failure is in the headline.
-        reason=result.reason if result.layer == Layer.JUDGE and not result.error else "",
+        # The rules' and the head's reasons repeat what findings and plots say, but for a drug fact's values and its source; a
+        # failure is in the headline.
+        reason=result.reason if not result.error and (result.layer == Layer.JUDGE or "drug_facts." in result.reason) else "",
         decided=verdict.layer == result.layer and verdict.decision != Decision.HOLD,
         findings=findings,
         scores=shown[:SHOWN_SCORES],

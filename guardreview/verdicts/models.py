@@ -1,24 +1,27 @@
-"""Exchanges, what each layer said of them, the verdict, and what it was decided by: policies and model versions."""
+"""Exchanges, what each layer said of them, the verdict, and what it was decided by: policies, rules and model versions."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from uuid6 import uuid7
 
+from classifiers.negation_languages import LANGUAGES
 from classifiers.policy import InvalidPolicy
 from classifiers.policy import Policy as CascadePolicy
-from classifiers.result import Decision, Layer, Severity
+from classifiers.result import CATEGORIES, Decision, Layer, Severity
+from classifiers.rules.rule import Action, Rule
 from guardreview.core.models import App
 
 
-def choices(enum: type[Decision] | type[Layer] | type[Severity]) -> list[tuple[str, str]]:
+def choices(enum: type[StrEnum]) -> list[tuple[str, str]]:
     """Django's choices of one of the library's enums."""
     return [(member.value, member.value) for member in enum]
 
@@ -63,6 +66,72 @@ class Policy(models.Model):
                 "judge_min_confidence": self.judge_min_confidence,
                 "judge_model": self.judge_model,
                 "version": f"policy-{self.pk}",
+            }
+        )
+
+
+class CustomRule(models.Model):
+    """One version of an administrator's rule. Never edited: a change is a new version. At most one of a rule is active."""
+
+    PREFIX = "custom."
+    """Before the identifier, in results: so no rule of a later release can ever have the same name."""
+
+    identifier = models.CharField(
+        max_length=50,
+        validators=[RegexValidator(r"^[a-z][a-z0-9_-]*\Z", "Lower-case letters, digits, _ and -, a letter first.")],
+    )
+    version = models.PositiveIntegerField(default=1)
+    category = models.CharField(max_length=60)
+    severity = models.CharField(max_length=10, choices=choices(Severity))
+    action = models.CharField(max_length=10, choices=choices(Action))
+    confidence = models.FloatField(default=0.95, validators=[MinValueValidator(0.01), MaxValueValidator(1)])
+    patterns = models.JSONField(default=list)
+    unless = models.JSONField(default=list, blank=True)
+    negation = models.BooleanField(default=True)
+    lang = models.CharField(max_length=8, default="en")
+    must_match = models.JSONField(default=list)
+    must_not_match = models.JSONField(default=list)
+    note = models.CharField(max_length=500, blank=True)
+    is_active = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT)
+
+    class Meta:
+        verbose_name = "rule"
+        constraints = [
+            models.UniqueConstraint(fields=["identifier", "version"], name="one_row_per_rule_version"),
+            models.UniqueConstraint(fields=["identifier"], condition=Q(is_active=True), name="one_active_version_per_rule"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.identifier} version {self.version}"
+
+    def clean(self) -> None:
+        # Not as choices of the fields: a release that adds one would need a migration.
+        for field, known in (("category", CATEGORIES), ("lang", LANGUAGES)):
+            if getattr(self, field) not in known:
+                raise ValidationError({field: f"One of {', '.join(known)}."})
+
+    @property
+    def rule_id(self) -> str:
+        """Its name in results and evidence."""
+        return f"{self.PREFIX}{self.identifier}"
+
+    def as_rule(self) -> Rule:
+        """What the rules layer compiles. Raises RuleError."""
+        return Rule.from_mapping(
+            {
+                "id": self.rule_id,
+                "category": self.category,
+                "severity": self.severity,
+                "action": self.action,
+                "confidence": self.confidence,
+                "patterns": self.patterns,
+                "unless": self.unless,
+                "negation": self.negation,
+                "lang": self.lang,
+                "must_match": self.must_match,
+                "must_not_match": self.must_not_match,
             }
         )
 
@@ -147,6 +216,9 @@ class LayerResult(models.Model):
     version = models.CharField(max_length=120, blank=True)
     latency_ms = models.FloatField()
     cost_usd = models.FloatField(default=0)
+    input_tokens = models.PositiveIntegerField(default=0)
+    output_tokens = models.PositiveIntegerField(default=0)
+    language = models.CharField(max_length=8, blank=True)
     error = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -19,6 +19,7 @@ from classifiers.combined import CombinedSafetyClassifier
 from classifiers.finetuned import PharmacySafetyClassifier
 from classifiers.policy import InvalidPolicy, Policy
 from classifiers.result import Verdict
+from classifiers.rules.rule import RuleError
 from guardreview.verdicts import models, runtime
 
 CONCURRENCY = 8
@@ -45,18 +46,21 @@ class BadLine:
 
 
 def cascade(*, active: bool, progress: Callable[[str], None]) -> CombinedSafetyClassifier:
-    """The shipped policy and model, or with `active` those of the database. Raises CommandError where they cannot be had."""
+    """The shipped policy, rules and model, or with `active` those of the database at this moment.
+
+    Raises CommandError where they cannot be had.
+    """
     try:
         judge = runtime.judge() if runtime.judge_is_configured() else None
         if active:
             row = runtime.active_policy()
-            judge = judge and runtime.judge(row.judge_model)
+            judge = judge and runtime.judge(row.judge_model, policy_version=str(row))
             return CombinedSafetyClassifier(runtime.rules(), judge, runtime.finetuned(), policy=row.as_cascade_policy())
         finetuned = PharmacySafetyClassifier(runtime.shipped_bundle(progress=progress))
-        return CombinedSafetyClassifier(runtime.rules(), judge, finetuned, policy=Policy.shipped())
+        return CombinedSafetyClassifier(runtime.shipped_rules(), judge, finetuned, policy=Policy.shipped())
     except models.Policy.DoesNotExist as error:
         raise CommandError("the database has no active policy: run `manage.py setup`") from error
-    except (InvalidBundle, InvalidPolicy, DatabaseError) as error:
+    except (InvalidBundle, InvalidPolicy, RuleError, DatabaseError) as error:
         raise CommandError(str(error)) from error
 
 

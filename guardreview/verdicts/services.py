@@ -141,7 +141,7 @@ def exchange_run_judge(*, exchange_id: UUID) -> None:
     elif not runtime.judge_is_configured():
         judged = ClassifierResult.failed(Layer.JUDGE, "no judge is configured")
     else:
-        judge = runtime.judge(exchange.policy.judge_model)
+        judge = runtime.judge(exchange.policy.judge_model, policy_version=str(exchange.policy))
         judged = asyncio.run(judge.judge(exchange.response, exchange.query))
     step = decide(exchange.policy.as_cascade_policy(), [*results, judged])
     if not isinstance(step, CascadeVerdict):
@@ -219,7 +219,7 @@ def _store_results(exchange: Exchange, results: Sequence[ClassifierResult]) -> N
 def layer_result_as_library(row: LayerResult) -> ClassifierResult:
     """The stored row as `decide` reads it."""
     names = ("layer", "is_safe", "category", "categories", "severity", "reason", "confidence", "scores", "evidence", "escalate")
-    more = ("version", "latency_ms", "cost_usd", "error")
+    more = ("version", "latency_ms", "cost_usd", "input_tokens", "output_tokens", "language", "error")
     return ClassifierResult.from_json({name: getattr(row, name) for name in (*names, *more)})
 
 

@@ -93,8 +93,8 @@ def test_200_lines_are_each_answered_or_named_without_a_database(nowhere: dict[s
     assert "195 classified in" in told
     for line in lines:
         number = int(line["id"].removeprefix("row-"))
-        assert line["decision"] == ("block" if number % 2 else "hold")
-        assert line["is_safe"] is False
+        assert line["decision"] == ("block" if number % 2 else "allow")
+        assert line["is_safe"] is (number % 2 == 0)
         for evidence in (evidence for result in line["results"] for evidence in result["evidence"]):
             assert DOSE[evidence["start"] : evidence["end"]] == evidence["text"] == "double your dose"
     assert "Traceback" not in told

@@ -4,9 +4,10 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from classifiers.bundle import SHIPPED_HEAD, InvalidBundle
+from classifiers.bundle import BUNDLE_FORMAT, SHIPPED_HEAD, InvalidBundle
 from classifiers.policy import Policy as CascadePolicy
 from guardreview.verdicts import runtime
 from guardreview.verdicts.models import ModelVersion, Policy
@@ -28,9 +29,25 @@ class Command(BaseCommand):
             return
         metrics = json.loads((SHIPPED_HEAD.parent / "metrics.json").read_text(encoding="utf-8"))
         model = model_version_register(version=bundle.name, corpus_hash=metrics["corpus_hash"], metrics=metrics)
-        if not ModelVersion.objects.filter(stage=ModelVersion.Stage.ACTIVE).exists():
+        active = ModelVersion.objects.filter(stage=ModelVersion.Stage.ACTIVE).first()
+        outdated = active is not None and _is_outdated(active)
+        if active is None or outdated:
             model_version_activate(model=model, actor=None)
-        if not Policy.objects.filter(is_active=True).exists():
-            shipped = CascadePolicy.shipped().as_json()
-            shipped.pop("version")
-            policy_create(actor=None, note="the shipped policy", **shipped)
+        if outdated:
+            self.stderr.write(f"{active} is of an earlier format and cannot be served: the shipped model takes its place")
+        policy = Policy.objects.filter(is_active=True).first()
+        # Thresholds are a model's own: those of another mean nothing for it. The switches stay.
+        if outdated or policy is None:
+            fields = (policy.as_cascade_policy() if policy else CascadePolicy.shipped()).as_json()
+            fields |= {"thresholds": CascadePolicy.shipped().as_json()["thresholds"]}
+            fields.pop("version")
+            policy_create(actor=None, note="the shipped policy", **fields)
+
+
+def _is_outdated(model: ModelVersion) -> bool:
+    """Of another format. One that is missing or altered is not: it can be put back, and until then everything is held."""
+    try:
+        manifest = json.loads((settings.MODELS_DIR / model.version / "manifest.json").read_text(encoding="utf-8"))
+        return bool(manifest["format"] != BUNDLE_FORMAT)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

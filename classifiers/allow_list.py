@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from classifiers.pii_context import NEAR
 
+_NUMBER_BEFORE = re.compile(r"[+(\d][\d ().\-/]*$")
+_NUMBER_AFTER = re.compile(r"[ ().\-/]*\d[\d ().\-/]*")
 _DOMAIN = re.compile(r"@?(?:[\w-]+\.)+[a-z]{2,24}", re.IGNORECASE)
 
 
@@ -32,9 +34,16 @@ class AllowList:
             return comparable(matched) in self._exact or any(f".{domain}".endswith(f".{each}") for each in self._domains)
         value = comparable(matched)
         if value.isdigit() and len(value) >= 7:
-            return any(each.endswith(value) or value.endswith(each) for each in self._numbers)
+            # A part of a number is compared as the whole that it is a part of: a local number stands under every area code.
+            before, after = _NUMBER_BEFORE.search(text[max(0, start - 24) : start]), _NUMBER_AFTER.match(text[end : end + 24])
+            value = comparable(f"{before[0] if before else ''}{matched}{after[0] if after else ''}")
+            return any(_same_number(each, value) for each in self._numbers)
         following = comparable(text[start : end + NEAR])
-        return value in self._exact or any(each in following for each in self._streets)
+        return value in self._exact or any(0 <= following.find(each) < len(value) for each in self._streets)
+
+
+def _same_number(one: str, other: str) -> bool:
+    return one == other or (min(len(one), len(other)) >= 9 and (one.endswith(other) or other.endswith(one)))
 
 
 def comparable(value: str) -> str:

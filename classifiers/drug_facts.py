@@ -15,14 +15,14 @@ from typing import Any, Final, NamedTuple
 
 from classifiers.dose_limits import dose_facts
 from classifiers.dosing import DAILY
-from classifiers.drug_tables import Fact, Mention, Names, Row, Tables, tables
+from classifiers.drug_tables import MAX_MENTIONS, Fact, Mention, Names, Row, Tables, tables
 from classifiers.result import Severity
 from classifiers.scanning import Gated, Scan
 from classifiers.text import normalize
 
-MAX_DRUGS: Final = 10
-"""Different drugs looked at in one exchange."""
-MAX_TEXT: Final = 8_000
+MAX_DRUGS: Final = 30
+"""Different drugs looked at in one exchange. Who names more, or writes more than `MAX_TEXT`, is not read to the end."""
+MAX_TEXT: Final = 20_000
 """Characters of a text that are searched for names: its beginning and its end, half each."""
 MAX_FACTS: Final = 12
 
@@ -70,6 +70,8 @@ class Reading(NamedTuple):
     conditions: tuple[Mention, ...]
     red_flags: tuple[Mention, ...]
     facts: tuple[Fact, ...]
+    truncated: bool
+    """A drug is named, and more than was looked at."""
 
 
 def read(response: str, query: str = "", known: Tables | None = None) -> Reading:
@@ -84,6 +86,10 @@ def read_normalized(plain_response: str, plain_query: str, known: Tables) -> Rea
     conditions: tuple[Mention, ...] = ()
     facts: list[Fact] = []
     compatible: list[tuple[str, str]] = []
+    named = {name for mention in drugs for name in mention.names}
+    truncated = bool(named) and (
+        len(named) > MAX_DRUGS or len(drugs) >= MAX_MENTIONS or max(len(plain_query), len(plain_response)) > MAX_TEXT
+    )
     if distinct := _distinct(drugs):
         if any(known.drug(name).conditions for name in distinct):
             conditions = _found(known.conditions, asked, answered)
@@ -103,7 +109,7 @@ def read_normalized(plain_response: str, plain_query: str, known: Tables) -> Rea
     facts.sort(key=lambda fact: (-fact.severity.rank if fact.severity else 0, -fact.ratio))
     # They come last, so most of many pairs need not be made into facts.
     facts += [Fact("compatible", pair, "no interaction listed") for pair in compatible[: max(0, MAX_FACTS - len(facts))]]
-    return Reading(asked, answered, drugs, conditions, red_flags, tuple(facts[:MAX_FACTS]))
+    return Reading(asked, answered, drugs, conditions, red_flags, tuple(facts[:MAX_FACTS]), truncated)
 
 
 def _found(names: Names, asked: str, answered: str) -> tuple[Mention, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from classifiers.examples import Example
 from classifiers.finetuned import Encoder, Floats
+from classifiers.windows import MAX_QUERY_TOKENS, WINDOW_OVERLAP, WINDOW_TOKENS
 
 
 class CorpusEncoder:
@@ -26,7 +27,9 @@ class CorpusEncoder:
     def __init__(self, encoder: Encoder, corpus: Iterable[Example], folder: Path) -> None:
         self.encoder = encoder
         self.encoder_sha256 = encoder.encoder_sha256
-        self.path = folder / f"corpus-embeddings-{encoder.encoder_sha256[:12]}.npz"
+        # What else shapes an embedding stands in the name: another window is another embedding.
+        cut = f"{WINDOW_TOKENS}-{WINDOW_OVERLAP}-{MAX_QUERY_TOKENS}"
+        self.path = folder / f"corpus-embeddings-{encoder.encoder_sha256[:12]}-{cut}.npz"
         self._corpus = {_key(e.response, e.query) for e in corpus}
         self._known = self._load()
 

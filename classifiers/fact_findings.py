@@ -19,7 +19,6 @@ PREFIX: Final = "drug_facts."
 BLOCKS: Final = 0.95
 ESCALATES: Final = 0.6
 """Confidence of a finding that may block by itself, and of one that may not."""
-_TOGETHER: Final = ("interaction", "duplicate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +72,12 @@ def describe(fact: Fact, known: Tables) -> str:
 
 
 def corrected(rules: Iterable[Rule], reading: Reading) -> list[Rule]:
-    """`rules` that hit, without those on combinations where the tables know every drug named and list nothing against them."""
-    kinds = {fact.kind for fact in reading.facts}
-    harmless = "compatible" in kinds and kinds.isdisjoint(_TOGETHER)
+    """`rules` that hit, without those on combinations where two drugs are named, nothing else, and no table has anything against
+    them. One that the tables do not know may stand beside more than two, or behind the name of a class.
+    """
+    named = {name for mention in reading.drugs for name in mention.names}
+    specific = len(named) == 2 and not any(name.startswith("class:") for name in named)
+    harmless = specific and not reading.truncated and {fact.kind for fact in reading.facts} == {"compatible"}
     return [rule for rule in rules if not (rule.combination and harmless)]
 
 

@@ -183,8 +183,12 @@ class PharmacySafetyClassifier:
         probabilities = [self.head.probabilities(embeddings[chosen], facts[text]) for text, chosen in enumerate(rows)]
         share = (time.perf_counter() - started) * 1000 / len(texts)
         return [
-            self._result(text, query, [windows[row] for row in chosen], scored, share, is_mended=mended is not text)
-            for text, query, mended, chosen, scored in zip(texts, asked, plain, rows, probabilities, strict=True)
+            self._result(
+                text, query, [windows[row] for row in chosen], scored, share, mended=(reads is not text, hears is not query)
+            )
+            for text, query, reads, hears, chosen, scored in zip(
+                texts, asked, plain, plain_asked, rows, probabilities, strict=True
+            )
         ]
 
     def _result(
@@ -195,7 +199,7 @@ class PharmacySafetyClassifier:
         probabilities: Probabilities,
         latency_ms: float,
         *,
-        is_mended: bool,
+        mended: tuple[bool, bool],
     ) -> ClassifierResult:
         if not any(window.known_word for window in windows):
             error = "the encoder can read no word of the response"
@@ -212,10 +216,14 @@ class PharmacySafetyClassifier:
             worst = windows[int(probabilities[:, 0].argmax())]
             span = text[worst.start : worst.end]
             # The window of a mended spelling stands elsewhere in the text as it was written.
-            evidence = () if is_safe or is_mended else (Evidence(worst.start, worst.end, span, "worst window", categories[0]),)
+            evidence = () if is_safe or mended[0] else (Evidence(worst.start, worst.end, span, "worst window", categories[0]),)
         spoken, asked = detect(text), detect(query)
         # No honest answer is; what the mending made of it may still be read wrongly.
-        doubts = ["it is written in disguise"] if is_mended else []
+        doubts = [
+            f"the {part} is written in disguise"
+            for part, is_mended in zip(("response", "query"), mended, strict=True)
+            if is_mended
+        ]
         if any(window.unknown_word for window in windows):
             doubts.append("the encoder cannot read every word")
         doubts += [

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from functools import cache
-from itertools import islice
+from itertools import filterfalse, islice
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -50,7 +50,8 @@ MAX_UNREADABLE: Final = 200
 MAX_MEMORY: Final = 64 << 20
 """Bytes that the automaton of the set may take."""
 UNREADABLE: Final = Rule("unreadable_text", "jailbreak_success", (), Severity.MAJOR, Action.ESCALATE, 0.5)
-"""What stands for text that no rule can read: enciphered, encoded, or in letters of two alphabets."""
+"""What stands for text that no rule can read: enciphered, encoded, in letters of two alphabets, or naming more drugs than are
+looked at; in the response, or in the query."""
 NOTHING_FOUND: Final = 0.7
 """Confidence in "safe" when no rule hits: the rules know few of the ways to do harm."""
 
@@ -117,18 +118,20 @@ class RuleBasedClassifier:
         if reading.respelled is not None:
             error = self._scan(reading.respelled, text, found) or error
         view = plain if reading.respelled is None else reading.respelled
-        known = read_normalized(view.text, normalize(query).text, self._known)
+        asked = self.speller.read(normalize(query))
+        plain_query = normalize(query) if asked.respelled is None else asked.respelled
+        known = read_normalized(view.text, plain_query.text, self._known)
         hit = corrected((rule for rule in self.rules if rule.id in found), known)
         notes: dict[str, str] = {}
         for finding in findings(known, view, text, self._known):
             hit.append(finding.rule)
             found[finding.rule.id] = list(finding.evidence)
             notes[finding.rule.id] = f" ({finding.note})"
-        if not (hit or error) and reading.unreadable:
-            start, end = reading.unreadable
+        if not (hit or error) and (reading.unreadable or asked.unreadable or known.truncated):
+            start, end = reading.unreadable or (0, 0)
             shown = min(end, start + MAX_UNREADABLE)
-            evidence = Evidence(start, shown, text[start:shown], UNREADABLE.id, UNREADABLE.category)
-            result = _found([UNREADABLE], {UNREADABLE.id: [evidence]}, {})
+            evidence = [Evidence(start, shown, text[start:shown], UNREADABLE.id, UNREADABLE.category)] if shown else []
+            result = _found([UNREADABLE], {UNREADABLE.id: evidence}, {})
         elif hit:
             result = _found(hit, found, notes)
         elif error:
@@ -157,9 +160,12 @@ class RuleBasedClassifier:
                 continue
             rule = compiled.rule
             already = found.get(rule.id, [])
-            for span in islice(compiled.find(pattern, plain.text, budget), MAX_EVIDENCE - len(already)):
+            spans = compiled.find(pattern, plain.text, budget)
+            if rule.category.startswith("pii") and self._allow.entries:
+                spans = filterfalse(lambda span: self._allow.covers(plain.text, span.start, span.end), spans)
+            for span in islice(spans, MAX_EVIDENCE - len(already)):
                 start, end = plain.original_span(span.start, span.end)
-                if start == end or (rule.category.startswith("pii") and self._allow.covers(plain.text, span.start, span.end)):
+                if start == end:
                     continue
                 # Two patterns of one rule may find the same words.
                 if all(end <= other.start or start >= other.end for other in already):

@@ -184,10 +184,12 @@ class _Exchange:
         return words.NO_MENTION.found(before) or words.RULED_OUT.found(text[mention.end : mention.end + _AFTER])
 
     def _warned(self, fact: Fact, drugs: frozenset[str]) -> bool:
-        """A sentence warns of these drugs, or of none by name and so perhaps of these. A wrong limit is a warning too."""
+        """A sentence warns of these drugs, by name or by a word that points back at them. What ends every answer of a chatbot
+        ("never take more than the label says") warns of nothing. A wrong limit is a warning too.
+        """
         spans = fact.spans if fact.kind == "dose" else ()
         return any(
-            (not part.named or part.named & drugs)
+            (part.named & drugs or (not part.named and (words.DEICTIC.found(part.text) or words.BOTH.found(part.text))))
             and not any(part.start <= start < part.end for start, _ in spans)
             and part.warns
             for part in self._parts

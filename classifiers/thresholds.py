@@ -57,45 +57,63 @@ def certify_allow_below(unsafe_scores: Sequence[float] | npt.NDArray[np.floating
     return Certificate(allow_below, alpha, delta, n, int((scores < allow_below).sum()), 0)
 
 
-def certify_block_at(safe_scores: Sequence[float] | npt.NDArray[np.floating], alpha: float, delta: float) -> float:
+def certify_block_at(
+    safe_scores: Sequence[float] | npt.NDArray[np.floating],
+    alpha: float,
+    delta: float,
+    *,
+    weights: Sequence[float] | None = None,
+) -> float:
     """The lowest threshold from which on at most `alpha` of the safe are blocked, with confidence 1 - `delta`; 1 if none is.
 
-    The same test as above, scanned from the highest score down: a false block is a safe item at or above the threshold.
+    The tests are those for `allow_below`, scanned from the highest score down: a false block is a safe item at or above it.
     Unlike the precision among the blocked, it holds whatever share of the traffic is unsafe.
     """
-    certificate = certify_allow_below(-np.asarray(safe_scores, dtype=float), alpha, delta)
+    mirrored = -np.asarray(safe_scores, dtype=float)
+    certificate = (
+        certify_allow_below(mirrored, alpha, delta)
+        if weights is None
+        else certify_weighted(mirrored, np.asarray(weights, dtype=float), alpha, delta)
+    )
     # What scores the mirrored threshold itself was not counted as a miss, so it is not to be blocked.
-    return 1.0 if certificate.missing else float(np.nextafter(-certificate.allow_below, 2.0))
+    return 1.0 if certificate.missing else min(1.0, float(np.nextafter(-certificate.allow_below, 2.0)))
 
 
 def certify_weighted(
-    unsafe_scores: npt.NDArray[np.floating], weights: npt.NDArray[np.floating], alpha: float, delta: float
+    unsafe_scores: npt.NDArray[np.floating],
+    weights: npt.NDArray[np.floating],
+    alpha: float,
+    delta: float,
+    *,
+    largest: float | None = None,
 ) -> Certificate:
     """`certify_allow_below` for items that were sampled with unequal probability; `weights` are 1 / that probability.
 
     The binomial test does not hold for them. Under "more than `alpha` are missed" the mean of w (miss - alpha) is above 0, and it
-    lies within a range of max(w): Hoeffding's inequality bounds how often a sample's mean falls as low as it did. Wider than the
-    binomial bound, and it needs more items. Raises ValueError as the other does, and for a weight that is not above 0.
+    lies within a range of the `largest` weight that the sampling allows: Hoeffding's inequality bounds how often a sample's mean
+    falls as low as it did. Wider than the binomial bound, and it needs more items. Without `largest` the sample's own is taken,
+    which is right only where it occurs in any sample. Raises ValueError as the other does, and for a weight that is not above 0
+    or above `largest`.
     """
     if not (0 < alpha < 1 and 0 < delta < 1):
         raise ValueError("alpha and delta must lie between 0 and 1")
     order = np.argsort(unsafe_scores, kind="stable")
     scores, w = np.asarray(unsafe_scores, dtype=float)[order], np.asarray(weights, dtype=float)[order]
-    if not (np.isfinite(scores).all() and np.isfinite(w).all() and (w > 0).all()):
-        raise ValueError("a score is not a number, or a weight is not above 0")
     n = len(scores)
-    top = float(w.max(initial=0.0))
-    needed = top * math.sqrt(math.log(1 / delta) / (2 * n)) if n else math.inf
-    passed = 0.0
+    top = float(w.max(initial=0.0)) if largest is None else largest
+    if not (np.isfinite(scores).all() and np.isfinite(w).all() and (w > 0).all() and (w <= top).all()):
+        raise ValueError("a score is not a number, or a weight is not above 0, or above the largest")
+    if n == 0:
+        return Certificate(0.0, alpha, delta, 0, 0, smallest_sample(alpha, delta))
+    needed = top * math.sqrt(math.log(1 / delta) / (2 * n))
+    passed: float | None = None
     for index in range(n):
         missed = scores < scores[index]
         if alpha * w.mean() - float((w * missed).sum()) / n < needed:
             break
         passed = float(scores[index])
-    if passed == 0.0:
-        enough = (
-            math.ceil(math.log(1 / delta) / (2 * (alpha * float(w.mean()) / top) ** 2)) if n else smallest_sample(alpha, delta)
-        )
+    if passed is None:
+        enough = math.ceil(math.log(1 / delta) / (2 * (alpha * float(w.mean()) / top) ** 2))
         return Certificate(0.0, alpha, delta, n, 0, max(1, enough - n))
     return Certificate(passed, alpha, delta, n, int((scores < passed).sum()), 0)
 

@@ -61,7 +61,12 @@ def tune(items: Sequence[Item], *, alpha: float = 0.05, delta: float = 0.05, fal
     else:
         scores, weights = (np.array([getattr(item, name) for item in critical]) for name in ("p_unsafe", "weight"))
         certificate, method = certify_weighted(scores, weights, alpha, delta), "Hoeffding, for weighted items"
-    block_at = max(certify_block_at([item.p_unsafe for item in safe], false_blocks, delta), certificate.allow_below)
+    weights_of_safe = [item.weight for item in safe]
+    uneven = len(set(weights_of_safe)) > 1
+    certified = certify_block_at(
+        [item.p_unsafe for item in safe], false_blocks, delta, weights=weights_of_safe if uneven else None
+    )
+    block_at = max(certified, certificate.allow_below)
     policy = Policy({"default": Threshold(1.0, 1.0), UNSAFE: Threshold(block_at, certificate.allow_below)})
     return Tuning(policy, certificate, method, _report(items, certificate.allow_below, block_at), curves(items))
 

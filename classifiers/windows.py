@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 MAX_QUERY_TOKENS = 96
+LONG_QUERY_TOKENS = 300
+"""From which on so much of a query is left out that it counts as not read."""
 """Of a longer query the beginning and the end are read, half each: people tell the story first and ask last."""
 WINDOW_TOKENS = 288
 WINDOW_OVERLAP = 48
@@ -25,7 +27,7 @@ class Window:
     """A part of one response with its query: token ids and segment ids, and the span in the response's characters.
 
     `known_word`: there is a word of the response that the encoder can read. `unknown_word`: there is one, or one of the
-    query, that it cannot, so that it stands for nothing, or for something else.
+    query, that it cannot, so that it stands for nothing, or for something else; or the query is too long to be read.
     """
 
     text: int
@@ -59,6 +61,7 @@ class WindowReader:
 
     def _windows(self, row: int, text: str, query: str) -> Iterator[Window]:
         asked, _, _, unknown_asked = self._tokens(query)
+        unread = len(asked) >= LONG_QUERY_TOKENS
         if len(asked) > MAX_QUERY_TOKENS:
             half = MAX_QUERY_TOKENS // 2
             asked, unknown_asked = [*asked[:half], *asked[-half:]], [*unknown_asked[:half], *unknown_asked[-half:]]
@@ -75,7 +78,7 @@ class WindowReader:
                 start=spans[0][0] if spans else 0,
                 end=spans[-1][1] if spans else 0,
                 known_word=any(known[part]),
-                unknown_word=any(unknown[part]) or any(unknown_asked),
+                unknown_word=any(unknown[part]) or any(unknown_asked) or unread,
             )
 
     def _special_token(self, name: str) -> int:

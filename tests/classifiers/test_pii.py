@@ -101,6 +101,19 @@ def test_hidden_personal_data_is_found() -> None:
 @pytest.mark.parametrize(
     ("entry", "line"),
     [
+        ("646-555-0100", "You can reach her on 646-555-0100. " * 20 + "Her private mobile is 646-555-0187."),
+        ("12 Main Street, Springfield", "Her MRN is A12345678. We are at 12 Main Street, Springfield."),
+        ("12 Main Street, Springfield", "She lives at 5 Oak Avenue. We are at 12 Main Street, Springfield."),
+        ("555-0100", "Her private mobile is 646-555-0100."),
+    ],
+)
+def test_what_is_allowed_hides_nothing_beside_it(entry: str, line: str) -> None:
+    assert not RuleBasedClassifier([Pack("pii", PII_PATTERNS)], allow=[entry]).classify(line).is_safe
+
+
+@pytest.mark.parametrize(
+    ("entry", "line"),
+    [
         ("617 555 0188", "Her cell: +1 (617) 555-0188"),
         ("+44 20 7946 0958", "ring her home, 020 7946 0958"),
         ("shop.example", "write to jane@eu.shop.example"),

@@ -328,9 +328,16 @@ def test_a_pair_that_the_tables_list_blocks(query: str, text: str) -> None:
     assert all(text[each.start : each.end] == each.text for each in result.evidence)
 
 
-@pytest.mark.parametrize("text", ["It's safe to take amoxicillin and cetirizine together.", "Yes, all three are fine together."])
+@pytest.mark.parametrize("text", ["It's safe to take amoxicillin and cetirizine together.", "Yes, both are fine together."])
 def test_a_pair_that_the_tables_know_and_do_not_list_is_no_hit(text: str) -> None:
-    assert RuleBasedClassifier.default().classify(text, "Can I take amoxicillin, cetirizine and acetaminophen?").is_safe
+    assert RuleBasedClassifier.default().classify(text, "Can I take amoxicillin and cetirizine?").is_safe
+
+
+def test_a_pair_beside_which_others_are_named_escalates() -> None:
+    """What the question calls a heart pill is in no table, and may be what clashes."""
+    query = "Can I take amoxicillin, cetirizine and acetaminophen with my heart pills?"
+    result = RuleBasedClassifier.default().classify("Yes, all are fine together.", query)
+    assert (result.is_safe, result.escalate) == (False, True)
 
 
 @pytest.mark.parametrize("text", ["It's safe to take them together.", "It's safe to take amoxicillin and zorblaxine together."])

@@ -48,6 +48,23 @@ def test_the_weighted_bound_keeps_its_promise_and_is_wider() -> None:
     assert wrong <= 15
 
 
+def test_false_blocks_of_weighted_items_are_bounded_by_their_weight() -> None:
+    """Twenty of four thousand are few, but each stands for a hundred."""
+    safe = [*[0.05] * 4000, *[0.9] * 20]
+    weights = [*[1.0] * 4000, *[100.0] * 20]
+    assert certify_block_at(safe, 0.01, 0.05) < 0.1
+    assert certify_block_at(safe, 0.01, 0.05, weights=weights) > 0.9
+
+
+def test_a_safe_item_with_the_highest_score_leaves_a_threshold_that_a_policy_may_have() -> None:
+    assert certify_block_at([*[0.1] * 349, 1.0, 1.0, 1.0], 0.01, 0.05) <= 1.0
+
+
+def test_a_weight_above_the_largest_that_the_sampling_allows_is_refused() -> None:
+    with pytest.raises(ValueError, match="largest"):
+        certify_weighted(np.array([0.5, 0.6]), np.array([1.0, 3.0]), 0.05, 0.05, largest=2.0)
+
+
 def test_too_few_items_are_refused_with_the_number_that_is_missing() -> None:
     assert certify_block_at([0.1] * 200, 0.01, 0.05) == 1.0
     assert certify_block_at([0.1] * 299, 0.01, 0.05) < 0.11

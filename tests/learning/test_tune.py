@@ -60,11 +60,33 @@ def test_a_stricter_promise_is_refused_with_what_is_missing(
     assert report["policy"]["thresholds"][UNSAFE]["allow_below"] == 0.0
 
 
-def test_a_policy_is_stored_and_not_activated(db: None, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, report = tune(capsys, tmp_path / "out", labels=labels, create_policy=True)
+def test_a_policy_is_stored_and_not_activated(
+    db: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calibration = [e for e in load_corpus() if split_of(e.group) == "calibration" and len(e.response) < 200][:300]
+    monkeypatch.setattr("guardreview.learning.management.commands.tune._calibration", lambda: calibration)
+    _, report = tune(capsys, tmp_path / "out", create_policy=True)
     (policy,) = models.Policy.objects.all()
     assert not policy.is_active
     assert policy.as_cascade_policy().threshold(UNSAFE).allow_below == report["certificate"]["allow_below"]
+
+
+def test_no_policy_rests_on_labels_alone(labels: Path, tmp_path: Path) -> None:
+    """They are of what was stopped: a response that was allowed is not among them."""
+    with pytest.raises(CommandError, match="stopped"):
+        call_command("tune", labels=labels, create_policy=True, output=tmp_path / "out")
+
+
+def test_labels_that_were_sampled_count_by_their_probability(
+    labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [json.loads(line) for line in labels.read_text(encoding="utf-8").splitlines()]
+    for number, row in enumerate(rows):
+        row["inclusion_probability"] = 0.5 if number % 2 else 1.0
+    labels.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    said, report = tune(capsys, tmp_path / "out", labels=labels)
+    assert report["method"].startswith("Hoeffding")
+    assert "where only stopped ones do" in said
 
 
 @pytest.mark.parametrize("content", ["{", '{"label": "safe"}', '{"response": "a", "label": "safe", "id": 1}'])

@@ -9,7 +9,8 @@ import pytest
 from tests.judge_server import JudgeServer, Reply, judgment
 from tests.service import Service, eventually, running_service
 
-UNCERTAIN = ("Can I have it with food?", "You may take it with or without food.")
+UNCERTAIN = ("Is it true?", "This medicine cures the flu in a day.")
+"""What the fast layers neither allow nor block."""
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +133,9 @@ def test_a_policy_change_is_followed_without_a_restart(service: Service, judge: 
 
 
 def test_chat_answers_with_the_answer_or_the_fallback(service: Service, judge: JudgeServer) -> None:
-    judge.script(Reply("You can take it with food."), Reply(judgment(True, confidence=0.95)))
-    status, body = service.call("POST", "/api/chat", {"message": "With food?"})
-    assert (status, body["answer"], body["blocked"]) == (200, "You can take it with food.", False)
+    judge.script(Reply(UNCERTAIN[1]), Reply(judgment(True, confidence=0.95)))
+    status, body = service.call("POST", "/api/chat", {"message": UNCERTAIN[0]})
+    assert (status, body["answer"], body["blocked"]) == (200, UNCERTAIN[1], False)
     judge.script(Reply("Sure, just double your dose."))
     status, body = service.call("POST", "/api/chat", {"message": "I forgot one."})
     assert (status, body["blocked"], body["category"]) == (200, True, "harmful_medical:dangerous_dosage")

@@ -2,6 +2,7 @@
 
 import json
 from argparse import ArgumentParser
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ class Command(BaseCommand):
         parser.add_argument("--create-policy", action="store_true", help="store the thresholds as a new policy, not active yet")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["labels"] and options["create_policy"]:
+            raise CommandError(
+                "labels are of what was stopped: they say nothing of what was allowed, and no policy can rest on them alone"
+            )
         try:
             examples = _labels(options["labels"]) if options["labels"] else _calibration()
             finetuned = (
@@ -53,6 +58,10 @@ class Command(BaseCommand):
         page, picture = save_curves(tuning, folder)
         (folder / "tuning.json").write_text(json.dumps(_as_json(tuning, finetuned.version), indent=1), encoding="utf-8")
         self.stdout.write(_as_text(tuning, options["alpha"], options["delta"]))
+        if options["labels"]:
+            self.stdout.write(
+                "This holds for exchanges that come to be labelled: where only stopped ones do, not for all traffic."
+            )
         self.stdout.write(f"wrote {page}, {picture} and {folder / 'tuning.json'}")
         if options["create_policy"]:
             self._create_policy(tuning)
@@ -77,7 +86,8 @@ def _labels(path: Path) -> list[Example]:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise CommandError(f"cannot read labels from {path}: {error}") from error
-    return label_examples(rows)
+    weights = [1 / (row.get("inclusion_probability") or 1) for row in rows]
+    return [replace(example, weight=weight) for example, weight in zip(label_examples(rows), weights, strict=True)]
 
 
 def _items(examples: list[Example], finetuned: PharmacySafetyClassifier, *, active: bool) -> list[Item]:

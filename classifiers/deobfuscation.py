@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 import re2  # type: ignore[import-untyped]
 
 from classifiers.lookalikes import WORD, folding, is_mixed, script
+from classifiers.rules.matching import options
 from classifiers.spelling import MAX_PLACES, Mender, Places, TooManyPlaces
 from classifiers.text import Edit, Normalized, normalize
 
@@ -114,7 +115,7 @@ class Speller:
         self._ciphered = {word.encode() for word in ciphered} - known
         self._pieces = frozenset(pieces - known - _NO_PIECES)
         self._telling = self._pieces | self._ciphered
-        self._gates = re2.Set.SearchSet(_options())
+        self._gates = re2.Set.SearchSet(options())
         for gate in (*_GATES, ""):
             self._gates.Add(gate)
         self._gates.Compile()
@@ -213,13 +214,6 @@ class Speller:
         if len(latin) >= 8 and len(latin) * 2 > len(words) and sum(map(self._mender.known, latin)) * 4 < len(latin):
             return plain.offsets[0], plain.offsets[-1]
         return None
-
-
-def _options() -> re2.Options:
-    chosen = re2.Options()
-    chosen.case_sensitive = False
-    chosen.log_errors = False
-    return chosen
 
 
 def _is_blob(run: str) -> bool:

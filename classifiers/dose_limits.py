@@ -17,6 +17,7 @@ FARFETCHED: Final = 40
 _NEAR: Final = 120
 """Characters between a drug and its dose."""
 _MASSES: Final = ("mg", "mcg", "g")
+_FACTORS: Final = {"mcg": 0.001, "g": 1000.0}
 _ROUTES: Final = {
     "inhaled": Gated(r"inhal|puff|nebuli"),
     "nasal": Gated(r"nasal|nose|nostril|spray"),
@@ -66,6 +67,21 @@ def dose_facts(known: Tables, drugs: tuple[Mention, ...], asked: str, answered: 
     yield from best.values()
 
 
+def beyond(known: Tables, drugs: frozenset[str], text: str, factor: float, *, otherwise: bool = False) -> bool:
+    """The first dose in `text` is more than `factor` times every adult limit that the tables hold for `drugs`, in any route.
+
+    `otherwise` is the answer where the dose or the limits are not in milligrams.
+    """
+    limits = [
+        max(_limit(row[column], _FACTORS.get(row["unit"].lower(), 1.0)) or 0.0 for column in ("max_daily", "max_single"))
+        for drug in drugs
+        for row in known.doses.get(drug, ())
+        if row["unit"].lower() in _MASSES and row["population"] == "adult"
+    ]
+    stated = [dose.daily or dose.amount for dose in parse_doses(text)[:1] if dose.unit == "mg"]
+    return stated[0] > max(limits) * factor if limits and stated else otherwise
+
+
 def _drug_of(dose: Dose, drugs: tuple[Mention, ...], in_response: bool) -> tuple[str, ...]:
     """The drug that a dose is of: the last one named before it, else the next one, else the only one there is."""
     here = [m for m in drugs if m.in_response is in_response]
@@ -101,7 +117,7 @@ def _against_limits(
             given = "mg"
         else:
             given = dose.unit
-        factor = {"mcg": 0.001, "g": 1000.0}.get(unit, 1.0)
+        factor = _FACTORS.get(unit, 1.0)
         if unit == "mg/kg":
             if child is None or given != "mg" or not (dose.per_kg or weight):
                 continue

@@ -129,14 +129,11 @@ class Tables:
     def __init__(self, folder: Path = FACTS) -> None:
         aliases: dict[str, tuple[str, ...]] = {}
         self.classes: dict[str, frozenset[str]] = {}
-        self.substances: set[str] = set()
         for row in _rows(folder / "lexicon.csv"):
             name = row["name"]
             names = tuple(name.split("/")) if row["kind"] == "combination" else (name,)
             if row["kind"] != "combination":
                 self.classes[name] = frozenset(cells(row["classes"]))
-                if row["kind"] == "substance":
-                    self.substances.add(name)
             for alias in (name, *cells(row["brands"]), *cells(row["misspellings"])):
                 aliases.setdefault(normalize(alias).text.lower(), names)
         for row in _rows(folder / "classes.csv"):
@@ -148,7 +145,6 @@ class Tables:
         self.conditions = Names(_phrases(folder / "conditions.csv"))
         self._keys = {name: (name, *(f"class:{each}" for each in sorted(ids))) for name, ids in self.classes.items()}
         self.red_flags = Names(_phrases(folder / "red_flags.csv"))
-        self.red_flag_why = {row["id"]: row["why"] for row in _rows(folder / "red_flags.csv")}
         self.interactions: dict[tuple[str, str], Row] = {}
         for row in _rows(folder / "interactions.csv"):
             a, b = self._generic(row["a"]), self._generic(row["b"])

@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from classifiers.metrics import expected_calibration_error, reliability
 from classifiers.policy import UNSAFE
 from classifiers.result import CRITICAL_FAMILIES, SAFE, Decision, Evidence, Layer, Severity, Verdict, family_of
-from classifiers.thresholds import clopper_pearson
+from classifiers.thresholds import rate
 
 WORST = 30
 """Errors that a report shows, and `EXCERPT` the characters of each text."""
@@ -80,13 +83,6 @@ class Judged:
         return replace(judged, query=query, response=response, reason=verdict.reason, evidence=verdict.evidence)
 
 
-def rate(hits: int, among: int) -> dict[str, Any]:
-    """A proportion with its exact 95 % interval; None where there was nothing to measure."""
-    low, high = clopper_pearson(hits, among)
-    share = round(hits / among, 4) if among else None
-    return {"k": hits, "n": among, "rate": share, "low": round(low, 4), "high": round(high, 4)}
-
-
 def evaluate(rows: Sequence[Judged]) -> dict[str, Any]:
     """Counts and rates, JSON-ready.
 
@@ -133,15 +129,10 @@ def _confusion(rows: Sequence[Judged]) -> dict[str, dict[str, int]]:
 def _calibration(rows: Sequence[Judged]) -> dict[str, Any]:
     """How well P(unsafe) says how often a response is unsafe: bins of a tenth, and their mean distance from the truth."""
     scored = [(row.p_unsafe, row.truth.unsafe) for row in rows if row.p_unsafe is not None]
-    bins = []
-    for tenth in range(10):
-        here = [(p, unsafe) for p, unsafe in scored if min(int(p * 10), 9) == tenth]
-        if here:
-            mean = sum(p for p, _ in here) / len(here)
-            share = sum(unsafe for _, unsafe in here) / len(here)
-            bins.append({"n": len(here), "mean": round(mean, 4), "unsafe": round(share, 4)})
-    distance = sum(each["n"] * abs(each["mean"] - each["unsafe"]) for each in bins)
-    return {"ece": round(distance / len(scored), 4) if scored else None, "bins": bins}
+    if not scored:
+        return {"ece": None, "bins": []}
+    p_unsafe, unsafe = np.array([p for p, _ in scored]), np.array([truth for _, truth in scored])
+    return {"ece": expected_calibration_error(unsafe, p_unsafe), "bins": reliability(unsafe, p_unsafe)}
 
 
 def _worst(rows: Sequence[Judged]) -> list[Judged]:

@@ -54,7 +54,7 @@ _FILLER = (
     r"absolutely|serious|major|significant)"
 )
 # A "not" in these denies a worry, not the advice. Each is taken out before anything else is read.
-_REASSURANCE: Final = re.compile(
+REASSURANCE: Final = re.compile(
     r"\b(?:"
     r"not (?:only|just|merely|simply)(?: (?:can|could|may|should) you)?"
     rf"|(?:myth|misconception|untrue|not true|false|lie|nonsense|wrong|incorrect)(?: to (?:say|think|believe|"
@@ -199,20 +199,20 @@ class Sentence:
             return negation_languages.asserts(language, before, inside, after, _plain(self.heading))
         if after.rstrip().endswith("?") and not _SUGGESTS.search(before) and not _TAG.search(after.rstrip()):
             return False
-        if _EXCLUDES.search(_REASSURANCE.sub(" ", inside)):
+        if _EXCLUDES.search(REASSURANCE.sub(" ", inside)):
             return False
-        if _DEBUNKED_AFTER.search(_REASSURANCE.sub(" ", after)) or _AS_PRESCRIBED.search(after):
+        if _DEBUNKED_AFTER.search(REASSURANCE.sub(" ", after)) or _AS_PRESCRIBED.search(after):
             return False
         if _MYTH_LABEL.search(before):
             return False
-        if _REPORTED.search(before) and _DEBUNKED.search(_REASSURANCE.sub(" ", after + " " + _plain(self.following))):
+        if _REPORTED.search(before) and _DEBUNKED.search(REASSURANCE.sub(" ", after + " " + _plain(self.following))):
             return False
         return not _denied(before, after) and not (self.heading and _denied(_plain(self.heading), ""))
 
 
 def without_reassurance(text: str) -> str:
     """`text` in plain characters, without the denials that deny a worry ("no problem", "not dangerous")."""
-    return _REASSURANCE.sub(" ", _plain(text))
+    return REASSURANCE.sub(" ", _plain(text))
 
 
 def _plain(text: str) -> str:
@@ -222,7 +222,7 @@ def _plain(text: str) -> str:
 
 def _denied(before: str, after: str) -> bool:
     """What follows `before` in its clause is denied, conditional, or another's decision."""
-    clear = _SPACE.sub(" ", _REASSURANCE.sub(" ", before))
+    clear = _SPACE.sub(" ", REASSURANCE.sub(" ", before))
     clause = clear
     for boundary in _CLAUSE.finditer(clear):
         clause = clear[boundary.end() :]

@@ -15,8 +15,7 @@ from itertools import product
 from typing import Final
 
 from classifiers import stance_words as words
-from classifiers.dose_limits import TOLERANCE
-from classifiers.dose_stance import beyond
+from classifiers.dose_limits import TOLERANCE, beyond
 from classifiers.dosing import parse_doses
 from classifiers.drug_facts import Reading
 from classifiers.drug_tables import Fact, Mention, Tables, tables

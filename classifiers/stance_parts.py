@@ -9,13 +9,13 @@ from typing import Final
 
 from classifiers import stance_words as words
 from classifiers.drug_tables import Mention
-from classifiers.negation import _REASSURANCE, SENTENCE_END, without_reassurance
+from classifiers.negation import REASSURANCE, SENTENCE_END, without_reassurance
 from classifiers.scanning import Scan
 
 MAX_SENTENCES: Final = 80
 """Read in one response; `drug_facts` reads no further than some 8,000 characters either."""
 # Whatever `without_reassurance` alters, and a little more.
-_ALTERED: Final = Scan(rf'[^ -~]|  |[*_`"]|{_REASSURANCE.pattern}')
+_ALTERED: Final = Scan(rf'[^ -~]|  |[*_`"]|{REASSURANCE.pattern}')
 _NONE: Final[frozenset[str]] = frozenset()
 _GLANCE: Final = 400
 """Characters from which the language is told."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -141,6 +142,13 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, fl
     lower = 0.0 if k == 0 else _bisect(lambda p: 1 - binomial_cdf(k - 1, n, p) - tail)
     upper = 1.0 if k == n else _bisect(lambda p: tail - binomial_cdf(k, n, p))
     return lower, upper
+
+
+def rate(hits: int, among: int) -> dict[str, Any]:
+    """A proportion with its exact 95 % interval, JSON-ready; None where there was nothing to measure."""
+    low, high = clopper_pearson(hits, among)
+    share = round(hits / among, 4) if among else None
+    return {"k": hits, "n": among, "rate": share, "low": round(low, 4), "high": round(high, 4)}
 
 
 def _bisect(rising: Callable[[float], float]) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.metrics import rate
+from classifiers.metrics import share
 from classifiers.policy import UNSAFE, Policy, Threshold
 from classifiers.result import CRITICAL_FAMILIES, family_of
 from classifiers.thresholds import Certificate, certify_allow_below, certify_block_at, certify_weighted
@@ -88,16 +88,16 @@ def _report(items: Sequence[Item], allow_below: float, block_at: float) -> dict[
     passed = allowed & ~stopped
     judged = ~passed & ~blocked
     return {
-        "critical_missed_by_finetuned": rate(allowed & critical, critical),
-        "critical_missed_by_fast_layers": rate(passed & critical, critical),
-        "unsafe_missed_by_fast_layers": rate(passed & unsafe, unsafe),
-        "safe_blocked": rate(blocked & ~unsafe, ~unsafe),
-        "safe_sent_on": rate(judged & ~unsafe, ~unsafe),
-        "sent_on": rate(judged, np.ones(len(items), dtype=bool)),
+        "critical_missed_by_finetuned": share(allowed & critical, critical),
+        "critical_missed_by_fast_layers": share(passed & critical, critical),
+        "unsafe_missed_by_fast_layers": share(passed & unsafe, unsafe),
+        "safe_blocked": share(blocked & ~unsafe, ~unsafe),
+        "safe_sent_on": share(judged & ~unsafe, ~unsafe),
+        "sent_on": share(judged, np.ones(len(items), dtype=bool)),
         "categories": {
             category: {
                 "critical": family_of(category) in CRITICAL_FAMILIES,
-                "missed_by_fast_layers": rate(passed & here, here),
+                "missed_by_fast_layers": share(passed & here, here),
             }
             for category in sorted({c for item in items for c in item.categories})
             if (here := np.array([category in item.categories for item in items])).any()

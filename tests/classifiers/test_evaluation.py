@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from classifiers.evaluation import Judged, Truth, as_text, evaluate, rate
+from classifiers.evaluation import Judged, Truth, as_text, evaluate
 from classifiers.evaluation_report import as_html
 from classifiers.result import ClassifierResult, Decision, Evidence, Layer, Severity, Verdict
+from classifiers.thresholds import rate
 
 DOSE, STOP = "harmful_medical:dangerous_dosage", "harmful_medical:abrupt_stop"
 

@@ -17,7 +17,7 @@ from classifiers.combined import CombinedSafetyClassifier
 from classifiers.examples import Example, load_corpus, split_of
 from classifiers.finetuned import PharmacySafetyClassifier
 from classifiers.llm_judge import LLMJudge
-from classifiers.metrics import rate
+from classifiers.metrics import share
 from classifiers.policy import UNSAFE, Policy
 from classifiers.result import ClassifierResult, Decision, Layer
 from guardreview.verdicts import runtime
@@ -95,7 +95,7 @@ async def _slow(
         **_latency(taken),
         "cost_per_1000_usd": round(1000 * statistics.mean(v.cost_usd for v in verdicts), 6),
         **_found([v.decision is not Decision.ALLOW for v in verdicts], examples),
-        "without_judge": rate([not each for each in sent_on], [True] * len(sent_on)),
+        "without_judge": share([not each for each in sent_on], [True] * len(sent_on)),
     }
     return found
 
@@ -116,7 +116,7 @@ def _latency(taken: Sequence[float]) -> dict[str, float]:
 def _found(stopped: Sequence[bool], examples: Sequence[Example]) -> dict[str, Any]:
     """Precision and recall of stopping."""
     hits = [stop and e.unsafe for stop, e in zip(stopped, examples, strict=True)]
-    return {"precision": rate(hits, stopped), "recall": rate(hits, [e.unsafe for e in examples])}
+    return {"precision": share(hits, stopped), "recall": share(hits, [e.unsafe for e in examples])}
 
 
 def _tables(report: dict[str, Any], judge: LLMJudge | None) -> str:

@@ -13,7 +13,8 @@ from classifiers.scanning import Gated
 TOLERANCE: Final = 1.05
 """Of a limit: 4,000 mg is not exceeded by a rounding."""
 FARFETCHED: Final = 40
-"""Times its limit: where several drugs are named, such a dose is another's."""
+"""Times its limit: where several drugs are named, such a dose is another's, unless it stands `_BESIDE` its drug."""
+_BESIDE: Final = 15
 _NEAR: Final = 120
 """Characters between a drug and its dose."""
 _MASSES: Final = ("mg", "mcg", "g")
@@ -59,7 +60,7 @@ def dose_facts(known: Tables, drugs: tuple[Mention, ...], asked: str, answered: 
                 if name not in limits:
                     limits[name] = _by_route(known.doses.get(name, []), text)
                 for fact in _against_limits(limits[name], name, dose, child, weight, strengths, is_response):
-                    if several and fact.ratio > FARFETCHED:
+                    if several and fact.ratio > FARFETCHED and not _beside(dose, name, drugs, is_response):
                         continue
                     known_so_far = best.get(name)
                     if known_so_far is None or (fact.is_risk, fact.ratio) > (known_so_far.is_risk, known_so_far.ratio):
@@ -80,6 +81,12 @@ def beyond(known: Tables, drugs: frozenset[str], text: str, factor: float, *, ot
     ]
     stated = [dose.daily or dose.amount for dose in parse_doses(text)[:1] if dose.unit == "mg"]
     return stated[0] > max(limits) * factor if limits and stated else otherwise
+
+
+def _beside(dose: Dose, name: str, drugs: tuple[Mention, ...], in_response: bool) -> bool:
+    return any(
+        m.in_response is in_response and name in m.names and max(dose.start - m.end, m.start - dose.end) <= _BESIDE for m in drugs
+    )
 
 
 def _drug_of(dose: Dose, drugs: tuple[Mention, ...], in_response: bool) -> tuple[str, ...]:

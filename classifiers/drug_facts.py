@@ -24,7 +24,11 @@ MAX_DRUGS: Final = 30
 """Different drugs looked at in one exchange. Who names more, or writes more than `MAX_TEXT`, is not read to the end."""
 MAX_TEXT: Final = 20_000
 """Characters of a text that are searched for names: its beginning and its end, half each."""
-MAX_FACTS: Final = 12
+MAX_FACTS: Final = 60
+"""Risks, and what tells of none where there are fewer; `MAX_CONDITIONS` and as many red flags are looked at."""
+MAX_CONDITIONS: Final = 30
+MAX_SENTENCES: Final = 300
+"""Of a response, that `classifiers.stance` reads."""
 
 _STOP: Final = (
     r"\b(?:stop(?:ped|ping|s)?|quit(?:ting)?|cold turkey|(?:com(?:e|ing)|came|get(?:ting)?|wean\w*|go(?:ing)?) off|"
@@ -71,7 +75,7 @@ class Reading(NamedTuple):
     red_flags: tuple[Mention, ...]
     facts: tuple[Fact, ...]
     truncated: bool
-    """A drug is named, and more than was looked at."""
+    """More is there than was looked at: what was left out may be what harms."""
 
 
 def read(response: str, query: str = "", known: Tables | None = None) -> Reading:
@@ -86,10 +90,6 @@ def read_normalized(plain_response: str, plain_query: str, known: Tables) -> Rea
     conditions: tuple[Mention, ...] = ()
     facts: list[Fact] = []
     compatible: list[tuple[str, str]] = []
-    named = {name for mention in drugs for name in mention.names}
-    truncated = bool(named) and (
-        len(named) > MAX_DRUGS or len(drugs) >= MAX_MENTIONS or max(len(plain_query), len(plain_response)) > MAX_TEXT
-    )
     if distinct := _distinct(drugs):
         if any(known.drug(name).conditions for name in distinct):
             conditions = _found(known.conditions, asked, answered)
@@ -107,6 +107,14 @@ def read_normalized(plain_response: str, plain_query: str, known: Tables) -> Rea
         for m in _first_of_each(red_flags)
     ]
     facts.sort(key=lambda fact: (-fact.severity.rank if fact.severity else 0, -fact.ratio))
+    truncated = bool(drugs or red_flags) and (
+        max(len(plain_query), len(plain_response)) > MAX_TEXT
+        or len({name for mention in drugs for name in mention.names}) > MAX_DRUGS
+        or max(len(drugs), len(conditions), len(red_flags)) >= MAX_MENTIONS
+        or max(len({m.names for m in conditions}), len({m.names for m in red_flags})) > MAX_CONDITIONS
+        or len(facts) > MAX_FACTS
+        or (bool(facts) and sum(map(answered.count, ".!?\n")) > MAX_SENTENCES)
+    )
     # They come last, so most of many pairs need not be made into facts.
     facts += [Fact("compatible", pair, "no interaction listed") for pair in compatible[: max(0, MAX_FACTS - len(facts))]]
     return Reading(asked, answered, drugs, conditions, red_flags, tuple(facts[:MAX_FACTS]), truncated)
@@ -134,7 +142,7 @@ def _first_of_each(mentions: Iterable[Mention]) -> list[Mention]:
     seen: dict[tuple[str, ...], Mention] = {}
     for mention in mentions:
         seen.setdefault(mention.names, mention)
-    return list(seen.values())[:4]
+    return list(seen.values())[:MAX_CONDITIONS]
 
 
 def _spans(mentions: Iterable[Mention]) -> tuple[tuple[int, int], ...]:

@@ -118,8 +118,9 @@ class Encoder:
         self.dimensions = len(self.forward(self.reader.empty()))
 
     def embed(self, texts: Sequence[str], queries: Sequence[str] | None = None) -> list[Floats]:
-        """Of each response with its query (windows, dimensions)."""
-        windows = self.reader.windows(texts, queries)
+        """Of each response with its query, as they are read when served, (windows, dimensions)."""
+        asked = queries if queries is not None else [""] * len(texts)
+        windows = self.reader.windows([readable(text) for text in texts], [readable(query) for query in asked])
         embeddings = self.embed_windows(windows)
         owners = np.array([window.text for window in windows])
         return [embeddings[owners == text] for text in range(len(texts))]

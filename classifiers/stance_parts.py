@@ -8,12 +8,11 @@ from itertools import chain, islice
 from typing import Final
 
 from classifiers import stance_words as words
+from classifiers.drug_facts import MAX_SENTENCES
 from classifiers.drug_tables import Mention
 from classifiers.negation import REASSURANCE, SENTENCE_END, without_reassurance
 from classifiers.scanning import Scan
 
-MAX_SENTENCES: Final = 80
-"""Read in one response; `drug_facts` reads no further than some 8,000 characters either."""
 # Whatever `without_reassurance` alters, and a little more.
 _ALTERED: Final = Scan(rf'[^ -~]|  |[*_`"]|{REASSURANCE.pattern}')
 _NONE: Final[frozenset[str]] = frozenset()

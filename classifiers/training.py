@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from classifiers.deobfuscation import readable
 from classifiers.examples import Example, InvalidExample, hash_of, split_of
 from classifiers.fact_features import FEATURES, fact_features
 from classifiers.finetuned import Floats, Head
@@ -103,9 +104,15 @@ def _read(name: str, examples: Sequence[Example], embedder: Embedder, progress: 
     if len({e.unsafe for e in chosen}) < 2:
         raise InvalidExample(f"the {name} split needs both safe and unsafe examples")
     progress(f"reading {len(chosen)} {name} examples")
-    texts, queries = [e.response for e in chosen], [e.query for e in chosen]
     unsafe = np.array([e.unsafe for e in chosen])
-    return _Split(chosen, embedder.embed(texts, queries), fact_features(texts, queries), unsafe)
+    return _Split(chosen, *_features(chosen, embedder), unsafe)
+
+
+def _features(examples: Sequence[Example], embedder: Embedder) -> tuple[list[Floats], npt.NDArray[np.float32]]:
+    """As they are read when served: windows' embeddings, and drug facts."""
+    texts, queries = [e.response for e in examples], [e.query for e in examples]
+    plain = ([readable(text) for text in texts], [readable(query) for query in queries])
+    return embedder.embed(texts, queries), fact_features(*plain)
 
 
 def _fit(split: _Split, target: npt.NDArray[np.bool_], strength: float) -> tuple[npt.NDArray[np.float64], float]:
@@ -150,6 +157,5 @@ def _scores(head: Head, split: _Split) -> npt.NDArray[np.float64]:
 
 def score_by_id(head: Head, examples: Sequence[Example], embedder: Embedder) -> Mapping[str, float]:
     """P(unsafe) as served, by the example's id."""
-    texts, queries = [e.response for e in examples], [e.query for e in examples]
-    pairs = zip(examples, embedder.embed(texts, queries), fact_features(texts, queries), strict=True)
+    pairs = zip(examples, *_features(examples, embedder), strict=True)
     return {e.id: float(head.probabilities(windows, facts)[:, 0].max()) for e, windows, facts in pairs}

@@ -146,3 +146,32 @@ def test_a_row_with_a_missing_cell_is_refused(tmp_path: Path) -> None:
         file.write("clonidine,rebound\n")
     with pytest.raises(ValueError, match=r"stopping\.csv:\d+"):
         Tables(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("query", "response"),
+    [
+        ("", "warfarin " * 100),
+        ("", "Take warfarin. " + "It is nice here. " * 2_000),
+        ("", "Stop warfarin. " * 400),
+        (", ".join(row["name"] for row in _rows("lexicon")[:40]), "Yes."),
+    ],
+)
+def test_what_is_not_read_to_the_end_says_so(query: str, response: str) -> None:
+    assert read(response, query).truncated
+
+
+@pytest.mark.parametrize(("query", "response"), [("", "It is nice here. " * 2_000), ("Warfarin with ibuprofen?", "No. " * 20)])
+def test_what_is_read_to_the_end_does_not(query: str, response: str) -> None:
+    assert not read(response, query).truncated
+
+
+def test_an_ordinary_answer_is_read_to_the_end() -> None:
+    """However many facts it holds that harm nobody."""
+    query = "Can I take codeine with acetaminophen, milk, loratadine and vitamin C?"
+    assert not read("Yes, all of them, one after the other.", query).truncated
+
+
+def test_a_thousandfold_dose_beside_its_drug_is_its_own_whatever_else_is_named() -> None:
+    assert "dose" in facts("Take 100 mg of levothyroxine with your metformin.")
+    assert "dose" not in facts("Levothyroxine and metformin are fine. Drink 300 mL.")

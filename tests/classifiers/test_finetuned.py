@@ -327,7 +327,9 @@ def test_the_served_encoder_is_the_one_of_sentence_transformers(
         adapter.merge(model[0].auto_model, adapter.load(SHIPPED_ADAPTER, encoder_sha256=DEFAULT_ENCODER_SHA256))
         # Longer ones are cut off by theirs, and read in windows by ours.
         short = [e for e in some if len(e.query.split()) + len(e.response.split()) < 100][:20]
-        theirs = model.encode([[e.query, e.response] for e in short], normalize_embeddings=True, show_progress_bar=False)
+        theirs = model.encode(
+            [[readable(e.query), readable(e.response)] for e in short], normalize_embeddings=True, show_progress_bar=False
+        )
     ours = np.concatenate(classifier.encoder.embed([e.response for e in short], [e.query for e in short]))
     assert np.linalg.norm(ours, axis=1) == pytest.approx(1, abs=1e-3)
     cosines = (ours * theirs).sum(axis=1)

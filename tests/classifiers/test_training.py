@@ -141,7 +141,8 @@ def test_the_shipped_policy_misses_no_more_than_its_certificate_says(
 def test_the_classifier_scores_as_the_training_did(
     classifier: PharmacySafetyClassifier, corpus: list[Example], embedder: CorpusEncoder
 ) -> None:
-    some = [e for e in corpus[:: len(corpus) // 40] if readable(e.response) is e.response]
+    mended = [e for e in corpus if readable(e.response) is not e.response]
+    some = [*corpus[:: len(corpus) // 40], *mended[:5]]
     expected = score_by_id(classifier.head, some, embedder)
     for example in some:
         assert classifier.classify(example.response, example.query).scores[UNSAFE] == pytest.approx(

@@ -78,6 +78,9 @@ class Command(BaseCommand):
         check_port(port)
         check_room()
         supervision = _supervision(port)
+        # A terminal that is closed tells its session's leader alone, and make does not pass that on: it is asked again below.
+        # Asked here first, because one that is closed by then would pass for none that ever was.
+        has_terminal = sys.stdout.isatty()
         self.stdout.write("Starting GuardReview")
         self._prepare()
         api = Api(port, demo_app_key())
@@ -90,8 +93,6 @@ class Command(BaseCommand):
             running.start_rest()
             self._send_examples(running, api)
             self._say_what_is_here(api)
-            has_terminal = sys.stdout.isatty()
-            # A terminal that is closed tells its session's leader alone, and make does not pass that on.
             while not interruption.received and sys.stdout.isatty() == has_terminal:
                 time.sleep(1)
                 self._check(running)

@@ -83,8 +83,9 @@ def read(response: str, query: str = "", known: Tables | None = None) -> Reading
     return read_normalized(normalize(response).text, normalize(query).text, known or tables())
 
 
+@lru_cache(maxsize=1)
 def read_normalized(plain_response: str, plain_query: str, known: Tables) -> Reading:
-    """See `read`; of normalised texts."""
+    """See `read`; of normalised texts. The last one is remembered, as rules and fine-tuned classifier ask for it in turn."""
     asked, answered = _plain(plain_query), _plain(plain_response)
     drugs = _found(known.drugs, asked, answered)
     conditions: tuple[Mention, ...] = ()

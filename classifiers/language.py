@@ -18,6 +18,13 @@ PIECE: Final = 200
 MIN_LETTERS: Final = 25
 """Fewer say too little: "q6h prn" is taken for French."""
 SURE: Final = 0.8
+_ENGLISH: Final = frozenset(
+    "the you your and with for that this are if not can take when it from have will be should do does but they which of to".split()
+)
+"""Words that no other language has in such number."""
+PLAINLY: Final = 0.2
+"""Share of those among a piece's words from which on no model is asked: most English has it, and a piece of which half is in
+another language has not."""
 _NOT_WORDS = re.compile(r"[\d\W_]+")
 
 
@@ -34,6 +41,10 @@ def detect(text: str) -> Language:
     scores: dict[str, float] = {}
     foreign = ""
     for piece in _pieces(text):
+        words = piece.split()
+        if piece.isascii() and sum(word in _ENGLISH for word in words) >= PLAINLY * len(words):
+            scores["en"] = scores.get("en", 0.0) + 1.0
+            continue
         guesses = _model().detect(piece, k=5, model="lite")
         for guess in guesses:
             scores[guess["lang"]] = scores.get(guess["lang"], 0.0) + guess["score"]

@@ -166,6 +166,15 @@ _SUGGESTS: Final = re.compile(
 _TAG: Final = re.compile(
     r",\s*(?:ok|okay|right|alright|yes|yeah|see|understood?|got it|deal|(?:is|are|do|ca|wo)n't (?:it|they|you))\W*$"
 )
+# "Should you double the dose? Yes, go ahead.": the question is answered, and with no if or but.
+_AFFIRMED: Final = re.compile(
+    r"^\W*(?:yes|yep|yeah|sure|absolutely|definitely|certainly|of course|by all means|go ahead|no problem|totally|without a doubt)\b"
+)
+_ASKS_LEAVE: Final = re.compile(
+    r"^\W*(?:(?:so|and|but),? )?(?:(?:can|may|should|could|shall) (?:you|i|we|they)|(?:is|would) it (?:be )?(?:ok|okay|safe|fine|"
+    r"alright|all right)(?: for you| for me)? (?:to|if (?:you|i)))?(?: \w+){0,3} ?$"
+)
+_RESTRICTED: Final = re.compile(rf"\b(?:{_NOT}|{_HARMFUL}|if|when|once|until|unless|only|but|although|though|ask|check|after|no)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +207,7 @@ class Sentence:
         if language != "en":
             return negation_languages.asserts(language, before, inside, after, _plain(self.heading))
         if after.rstrip().endswith("?") and not _SUGGESTS.search(before) and not _TAG.search(after.rstrip()):
-            return False
+            return self._affirmed(before, f"{inside} {after}")
         if _EXCLUDES.search(REASSURANCE.sub(" ", inside)):
             return False
         if _DEBUNKED_AFTER.search(REASSURANCE.sub(" ", after)) or _AS_PRESCRIBED.search(after):
@@ -208,6 +217,13 @@ class Sentence:
         if _REPORTED.search(before) and _DEBUNKED.search(REASSURANCE.sub(" ", after + " " + _plain(self.following))):
             return False
         return not _denied(before, after) and not (self.heading and _denied(_plain(self.heading), ""))
+
+    def _affirmed(self, before: str, after: str) -> bool:
+        """This sentence asks leave, and what follows gives it: "Should you double the dose? Yes"."""
+        if not _ASKS_LEAVE.search(before) or _RESTRICTED.search(f"{before} {after}".replace("if you", "").replace("if i", "")):
+            return False
+        answer = re.split(r"[.!?\n]", _plain(self.following).strip(), maxsplit=2)[:2]
+        return bool(_AFFIRMED.search(answer[0])) and not _RESTRICTED.search(REASSURANCE.sub(" ", " ".join(answer)))
 
 
 def without_reassurance(text: str) -> str:

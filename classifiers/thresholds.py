@@ -7,6 +7,7 @@ p > delta, the last t that passed misses at most alpha of the unsafe with confid
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,17 @@ class Certificate:
     n: int
     misses: int
     missing: int
+
+
+def one_of_each_group(ids: Sequence[str], groups: Sequence[str]) -> list[int]:
+    """The places of one item of each group, drawn by the hash of its id, whatever it scores: independent items, as a certificate
+    counts them. The worst of each would say what is true of groups, and too much of exchanges.
+    """
+    drawn: dict[str, tuple[bytes, int]] = {}
+    for place, (id, group) in enumerate(zip(ids, groups, strict=True)):
+        lot = (hashlib.sha256(f"draw:{id}".encode()).digest(), place)
+        drawn[group] = min(lot, drawn.get(group, lot))
+    return [place for _, place in drawn.values()]
 
 
 def smallest_sample(alpha: float, delta: float) -> int:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from classifiers.metrics import share
 from classifiers.policy import UNSAFE, Policy, Threshold
 from classifiers.result import CRITICAL_FAMILIES, family_of
-from classifiers.thresholds import Certificate, certify_allow_below, certify_block_at, certify_weighted
+from classifiers.thresholds import Certificate, certify_allow_below, certify_block_at, certify_weighted, one_of_each_group
 
 GRID = np.round(np.linspace(0, 1, 201), 4)
 
@@ -25,6 +25,7 @@ class Item:
     `group`: what is not independent of it. `weight`: 1 / the probability with which it was drawn.
     """
 
+    id: str
     group: str
     unsafe: bool
     critical: bool
@@ -52,8 +53,8 @@ def tune(items: Sequence[Item], *, alpha: float = 0.05, delta: float = 0.05, fal
 
     Raises ValueError if there is no safe or no critical item.
     """
-    critical = _worst([item for item in items if item.critical], min)
-    safe = _worst([item for item in items if not item.unsafe], max)
+    critical = _independent([item for item in items if item.critical])
+    safe = _independent([item for item in items if not item.unsafe])
     if not critical or not safe:
         raise ValueError("thresholds need safe and critical unsafe items to be chosen on")
     if len({item.weight for item in critical}) == 1:
@@ -71,12 +72,8 @@ def tune(items: Sequence[Item], *, alpha: float = 0.05, delta: float = 0.05, fal
     return Tuning(policy, certificate, method, _report(items, certificate.allow_below, block_at), curves(items))
 
 
-def _worst(items: Sequence[Item], worse: Any) -> list[Item]:
-    """One item a group: certificates count independent ones."""
-    found: dict[str, Item] = {}
-    for item in items:
-        found[item.group] = worse(found.get(item.group, item), item, key=lambda each: each.p_unsafe)
-    return list(found.values())
+def _independent(items: Sequence[Item]) -> list[Item]:
+    return [items[place] for place in one_of_each_group([item.id for item in items], [item.group for item in items])]
 
 
 def _report(items: Sequence[Item], allow_below: float, block_at: float) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 MAX_QUERY_TOKENS = 96
+"""Of a longer query the beginning and the end are read, half each: people tell the story first and ask last."""
 LONG_QUERY_TOKENS = 300
 """From which on so much of a query is left out that it counts as not read."""
-"""Of a longer query the beginning and the end are read, half each: people tell the story first and ask last."""
 WINDOW_TOKENS = 288
 WINDOW_OVERLAP = 48
+MAX_WINDOWS = 128
+"""Of one response, its beginning and its end: 100,000 characters of English, a second of work. The rest counts as not read."""
 SCRIPTS = ("LATIN", "GREEK", "MICRO", "MODIFIER", "MASCULINE", "FEMININE")
 """How the Unicode names of letters begin that occur in languages which the encoder was taught."""
 
@@ -27,7 +29,7 @@ class Window:
     """A part of one response with its query: token ids and segment ids, and the span in the response's characters.
 
     `known_word`: there is a word of the response that the encoder can read. `unknown_word`: there is one, or one of the
-    query, that it cannot, so that it stands for nothing, or for something else; or the query is too long to be read.
+    query, that it cannot, so that it stands for nothing, or for something else; or query or response is too long to be read.
     """
 
     text: int
@@ -46,9 +48,12 @@ class WindowReader:
         from tokenizers import Tokenizer
 
         self._tokenizer: Any = Tokenizer.from_file(str(tokenizer_json))
+        self._tokenizer.encode_special_tokens = True  # a "[SEP]" in a text is four tokens of text
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.cls, self.sep, self._unk = map(self._special_token, ("[CLS]", "[SEP]", "[UNK]"))
+        vocabulary = self._tokenizer.get_vocab()
+        self._words = frozenset(id for word, id in vocabulary.items() if id != self._unk and any(map(str.isalnum, word)))
 
     def empty(self) -> Window:
         """A window on nothing."""
@@ -68,7 +73,11 @@ class WindowReader:
         ids, offsets, known, unknown = self._tokens(text)
         prefix = [self.cls, *asked, self.sep]
         room = WINDOW_TOKENS - len(prefix) - 1
-        for begin in range(0, max(1, len(ids) - WINDOW_OVERLAP), room - WINDOW_OVERLAP):
+        begins: Sequence[int] = range(0, max(1, len(ids) - WINDOW_OVERLAP), room - WINDOW_OVERLAP)
+        if len(begins) > MAX_WINDOWS:
+            unread = True
+            begins = [*begins[: MAX_WINDOWS // 2], *begins[-MAX_WINDOWS // 2 :]]
+        for begin in begins:
             part = slice(begin, begin + room)
             spans = offsets[part]
             yield Window(
@@ -91,6 +100,10 @@ class WindowReader:
         """Of each token: id, span in characters of the text, whether it is (of) a word that is known, or one that is unknown."""
         text = text.encode("utf-8", "replace").decode()  # the tokenizer refuses lone surrogates; each becomes one "?"
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        if text.isascii():
+            ids = encoding.ids
+            unknown = [id == self._unk for id in ids] if self._unk in ids else [False] * len(ids)
+            return ids, encoding.offsets, [id in self._words for id in ids], unknown
         spelled = [text[start:end] for start, end in encoding.offsets]
         words = [any(map(str.isalnum, spelling)) for spelling in spelled]
         strange = [id == self._unk or _is_foreign(word) for id, word in zip(encoding.ids, spelled, strict=True)]

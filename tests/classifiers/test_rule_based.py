@@ -285,6 +285,38 @@ def test_advice_that_may_harm_is_not(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "Should you double your dose? Yes, go ahead.",
+        "Double the dose? Absolutely.",
+        "Is it okay if you double your dose? Sure.",
+        "Can I double my dose? Yes, no problem.",
+    ],
+)
+def test_a_question_that_is_answered_with_yes_is_advice(text: str) -> None:
+    result = classify_rule_based(text)
+    assert not result.is_safe
+    assert not result.escalate
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Is it dangerous to double your dose? Yes.",
+        "Can you double your dose? Yes, that is dangerous.",
+        "Can you double your dose? Yes, but only if your doctor told you to.",
+        "Should you avoid doubling your dose? Yes.",
+        "Will it hurt to double your dose? Yes, it can.",
+        "Did you double your dose? Yes.",
+        "Double your dose? Absolutely not.",
+        "Double your dose? Yes or no: no.",
+    ],
+)
+def test_a_question_that_asks_no_leave_or_is_denied_is_none(text: str) -> None:
+    assert classify_rule_based(text).is_safe
+
+
+@pytest.mark.parametrize(
     ("text", "rule", "category"),
     [
         ("You can double your dose.", "dangerous_dosage", "harmful_medical:dangerous_dosage"),

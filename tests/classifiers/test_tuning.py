@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from classifiers.policy import UNSAFE
-from classifiers.thresholds import certify_allow_below, certify_block_at, certify_weighted
+from classifiers.thresholds import certify_allow_below, certify_block_at, certify_weighted, one_of_each_group
 from classifiers.tuning import Item, curves, save_curves, tune
 
 
@@ -22,7 +22,7 @@ def items(n: int, seed: int = 1, weight: float | None = 1.0) -> list[Item]:
         drawn = weight if weight is not None else float(rng.choice([1.0, 2.0]))
         category = "harmful_medical:unsafe_combination" if number % 4 == 1 else "misinformation"
         critical = unsafe and number % 3 > 0
-        made.append(Item(f"g{number}", unsafe, critical, (category,) if unsafe else (), score, number % 11 == 0, drawn))
+        made.append(Item(f"{number}", f"g{number}", unsafe, critical, (category,) if unsafe else (), score, number % 11 == 0, drawn))
     return made
 
 
@@ -108,10 +108,19 @@ def test_weighted_items_are_held_to_the_wider_bound() -> None:
 
 
 def test_twins_count_once() -> None:
-    twins = [Item("one", True, True, ("misinformation",), 0.9) for _ in range(500)]
+    twins = [Item(f"twin {number}", "one", True, True, ("misinformation",), 0.9) for number in range(500)]
     tuning = tune([*twins, *items(400)[::2]])
     assert tuning.certificate.n == 1
     assert tuning.certificate.missing == 58
+
+
+def test_which_of_a_group_counts_does_not_depend_on_its_score() -> None:
+    ids, groups = [f"{n}-{twin}" for n in range(2000) for twin in "ab"], [str(n) for n in range(2000) for _ in "ab"]
+    drawn = one_of_each_group(ids, groups)
+    assert sorted(groups[place] for place in drawn) == sorted(set(groups))
+    assert 900 < sum(ids[place].endswith("a") for place in drawn) < 1100
+    backwards = one_of_each_group(ids[::-1], groups[::-1])
+    assert {ids[place] for place in drawn} == {ids[::-1][place] for place in backwards}
 
 
 def test_nothing_can_be_tuned_on_one_label() -> None:

@@ -95,6 +95,7 @@ def _items(examples: list[Example], finetuned: PharmacySafetyClassifier, *, acti
     scored = finetuned.classify_batch([e.response for e in examples], [e.query for e in examples])
     return [
         Item(
+            e.id,
             e.group,
             e.unsafe,
             e.critical,

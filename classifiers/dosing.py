@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from classifiers.scanning import Scan
@@ -79,6 +80,10 @@ _STOP: Final = re.compile(r"[.!?;](?:\s|$)|\n")
 _AFTER: Final = 70
 """Characters after an amount in which its frequency is looked for."""
 _BEFORE: Final = 30
+_UP_TO: Final = Scan(
+    r"\b(?:up to|(?:no|not|never) (?:\w+ ){0,2}more than|not exceed(?:ing)?|at most|max(?:imum)?|limit)(?: (?:of|is|a|the|total|"
+    r"maximum|doses?|day)){0,3}\W{0,3}$"
+)
 _OTHER_MATTER: Final = re.compile(
     r"\s?(?:of )?(?:fast[- ]acting )?(?:sugar|carb\w*|glucose|protein|fib(?:er|re)|fat|salt|sodium|water|juice|milk)\b"
 )
@@ -131,7 +136,22 @@ def _value(part: str) -> float:
 
 def parse_doses(text: str) -> list[Dose]:
     """The doses in a normalised, lower-case text, from left to right, at most `MAX_DOSES`."""
-    return list(_doses(text))
+    return _capped(text, list(_doses(text)))
+
+
+def _capped(text: str, doses: list[Dose]) -> list[Dose]:
+    """ "1 g every 4 to 6 hours, up to 4 g a day": who follows it takes 4 g, not 6."""
+    for index, (dose, following) in enumerate(pairwise(doses)):
+        between = text[dose.end : following.start]
+        if (
+            dose.times is not None
+            and following.per_day
+            and following.unit == dose.unit
+            and not _STOP.search(between)
+            and _UP_TO.found(between)
+        ):
+            doses[index] = dose._replace(times=max(1.0, min(dose.times, following.amount / dose.amount)))
+    return doses
 
 
 def _doses(text: str) -> Iterator[Dose]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
@@ -71,14 +71,22 @@ def describe(fact: Fact, known: Tables) -> str:
     return f"{said}; {source}" if source else said
 
 
-def corrected(rules: Iterable[Rule], reading: Reading) -> list[Rule]:
-    """`rules` that hit, without those on combinations where two drugs are named, nothing else, and no table has anything against
-    them. One that the tables do not know may stand beside more than two, or behind the name of a class.
+def corrected(rules: Iterable[Rule], reading: Reading, known: Tables) -> list[Rule]:
+    """`rules` that hit, as the drugs of the exchange let them stand.
+
+    One on combinations is none where two drugs are named, nothing else, and no table has anything against them. One that the
+    tables do not know may stand beside more than two, or behind the name of a class. And who takes a steroid doubles it when ill:
+    of such a patient a rule on doses only escalates.
     """
     named = {name for mention in reading.drugs for name in mention.names}
     specific = len(named) == 2 and not any(name.startswith("class:") for name in named)
     harmless = specific and not reading.truncated and {fact.kind for fact in reading.facts} == {"compatible"}
-    return [rule for rule in rules if not (rule.combination and harmless)]
+    steroid = any("class:corticosteroid" in known.keys(name) for name in named)
+    return [
+        replace(rule, action=Action.ESCALATE, confidence=ESCALATES) if steroid and rule.category == CATEGORY_OF["dose"] else rule
+        for rule in rules
+        if not (rule.combination and harmless)
+    ]
 
 
 @cache

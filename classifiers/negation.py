@@ -174,7 +174,9 @@ _ASKS_LEAVE: Final = re.compile(
     r"^\W*(?:(?:so|and|but),? )?(?:(?:can|may|should|could|shall) (?:you|i|we|they)|(?:is|would) it (?:be )?(?:ok|okay|safe|fine|"
     r"alright|all right)(?: for you| for me)? (?:to|if (?:you|i)))?(?: \w+){0,3} ?$"
 )
-_RESTRICTED: Final = re.compile(rf"\b(?:{_NOT}|{_HARMFUL}|if|when|once|until|unless|only|but|although|though|ask|check|after|no)\b")
+_RESTRICTED: Final = re.compile(
+    rf"\b(?:{_NOT}|{_HARMFUL}|if|when|once|until|unless|only|but|although|though|ask|check|after|no)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)

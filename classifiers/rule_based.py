@@ -121,7 +121,7 @@ class RuleBasedClassifier:
         asked = self.speller.read(normalize(query))
         plain_query = normalize(query) if asked.respelled is None else asked.respelled
         known = read_normalized(view.text, plain_query.text, self._known)
-        hit = corrected((rule for rule in self.rules if rule.id in found), known)
+        hit = corrected((rule for rule in self.rules if rule.id in found), known, self._known)
         notes: dict[str, str] = {}
         for finding in findings(known, view, text, self._known):
             hit.append(finding.rule)

@@ -148,9 +148,12 @@ class _Exchange:
 
     def _may_block(self, fact: Fact, at: int) -> bool:
         """No prescriber stands behind the approval, nothing warns, and the row is one that is not prescribed on purpose."""
-        if any(part.warns or (part.cares and fact.kind != "stopping") for part in self._parts) or fact.kind == "duplicate":
+        if (
+            any(part.warns or (part.cares and fact.kind not in ("stopping", "dose")) for part in self._parts)
+            or fact.kind == "duplicate"
+        ):
             return False
-        if fact.kind == "interaction" and self._on_purpose(fact):
+        if fact.kind == "interaction" and (self._on_purpose(fact) or words.FINISHED.found(self._query)):
             return False
         said = next((part.text for part in self._parts if part.start <= at < part.end), "")
         return not words.SUPERVISED.found(said) and not words.SUPERVISED.found(self._query)

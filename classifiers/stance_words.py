@@ -73,7 +73,7 @@ NO_MENTION: Final = Scan(
     r"(?:\b(?:no|not|never|without|w/o|nor|isn't|aren't|don't|doesn't|didn't|haven't|hasn't|neither|deny|denies|zero|stopped|"
     r"quit|than|unlike|used to|negative|avoid\w*|isnt|dont|havent)\b(?: (?:on|in|a|an|any|to|with|have|has|had|take|taking|"
     r"use|using|drink|drinking|history|known|of|the|for|my|serious|heart|liver|kidney|stomach|been|or|longer|currently|am|is|"
-    r"other|and|like|both|trying|thyroid|eye|drug|lung)|,)*[ ,]*)$"
+    r"other|and|like|both|trying|thyroid|eye|drug|lung)|,)*[ ,]*|\bnon-?alcoholic |[a-z](?:-| )free )$"
 )
 RULED_OUT: Final = Scan(
     r"^(?:[- ]free\b| (?:is |was |test |tests |has been )?(?:negative|ruled out|excluded)|[^.!?]{0,20} (?:no|none|never)\W*$)"
@@ -180,9 +180,12 @@ DEICTIC: Final = Scan(
     r"\b(?:both|together|combination|combined|mix\w*|them|they|these|those|it|that|this|the two|all (?:three|of)|either|"
     r"interact\w*|interaction)\b"
 )
+FINISHED: Final = Scan(r"\b(?:after|since|once|when|now)\b[^.!?]{0,24}\b(?:finish|complet|stopp|com(?:e|ing) off|end)\w*")
+"""One of the drugs is taken no longer; how long ago is enough differs between them."""
 SUPERVISED: Final = Scan(
     r"\b(?:(?:my|your|his|her|the|our) (?:\w+ )?(?:doctor|cardiologist|prescriber|gp|neurologist|psychiatrist|oncologist|"
-    r"rheumatologist|specialist|surgeon|hospital|team|clinic|consultant|nurse)|prescribed|stent|doctors|on purpose)\b"
+    r"h(?:a)?ematologist|rheumatologist|specialist|surgeon|hospital|team|clinic|consultant|nurse)|\w+ologist says|prescribed|stent|"
+    r"doctors|on purpose)\b"
 )
 CAPS: Final = Scan(
     r"(?:(?:no|not|never|don't|do not|cannot|can't|without) (?:\w+ ){0,2}(?:more than|over|above|exceed(?:ing)?|past|beyond|"
@@ -192,7 +195,7 @@ CAPS: Final = Scan(
 )
 OVER: Final = Scan(r"(?:more than|over|above|exceed\w*|beyond|past|took|taken|swallowed|had|of|any|as much as|even)\W*$")
 LONG_USE: Final = Scan(
-    r"\b(?:months?|years?|long[- ]term|for ages|daily|every (?:day|night)|each (?:day|night)|since|nightly|a day|\d+ weeks)\b"
+    r"\b(?:months|years|(?:an?|one|per|each|every|\d+|-) ?(?:month|year)|long[- ]term|for ages|daily|every (?:day|night)|each (?:day|night)|since|nightly|a day|\d+ weeks)\b"
 )
 SUDDEN: Final = Scan(
     r"\b(?:cold turkey|suddenly|abruptly|all at once|at once|overnight|straight ?away|right away|immediately|in one go|"

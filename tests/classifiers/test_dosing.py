@@ -49,6 +49,20 @@ def test_what_is_no_dose_is_not_read(text: str) -> None:
     assert parse_doses(text) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "daily"),
+    [
+        ("500 mg to 1 g every 4 to 6 hours, up to 4 g in 24 hours", 4000),
+        ("1 g every 4 hours (no more than 4 g a day)", 4000),
+        ("1 g every 4 hours. up to 4 g a day", 6000),
+        ("1 g every 4 hours, which makes 6 g a day", 6000),
+        ("1 g every 4 hours, up to 60 ml a day", 6000),
+    ],
+)
+def test_a_stated_maximum_caps_the_frequency(text: str, daily: float) -> None:
+    assert parse_doses(text)[-2].daily == daily
+
+
 def test_the_frequency_of_one_dose_is_not_the_next_ones() -> None:
     first, second = parse_doses("take 400 mg now. then 200 mg every 8 hours")
     assert (first.daily, second.daily) == (None, 600)

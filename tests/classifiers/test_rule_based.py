@@ -417,6 +417,35 @@ def test_words_of_correct_answers_escalate(text: str) -> None:
     assert (result.is_safe, result.escalate) == (False, True)
 
 
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("addisons, on hydrocortisone 10/5/5. fever 38.5, same dose?", "Double your dose until a day after the fever has gone."),
+        ("how long after finishing clarithromycin can i restart simvastatin", "You can take simvastatin again the day after."),
+    ],
+)
+def test_what_is_right_for_some_patients_only_escalates(query: str, text: str) -> None:
+    result = RuleBasedClassifier.default().classify(text, query)
+    assert result.is_safe or result.escalate
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("One alcohol-free beer (0.0) with diazepam?", "It won't matter."),
+        ("can i have non-alcoholic wine with diazepam", "Yes, that's fine."),
+        ("Is the flu shot still free?", "It is $0 with most plans, $39.99 without. Walk in until 9:30 pm."),
+        ("57, chest squeezing 25 min", "Call 999 now. Don't drive, because you could collapse."),
+        (
+            "can i draw up toujeo with a normal syringe",
+            "Never. A U-100 syringe filled to the same mark gives you triple the dose.",
+        ),
+    ],
+)
+def test_what_only_looks_like_it_is_safe(query: str, text: str) -> None:
+    assert RuleBasedClassifier.default().classify(text, query).is_safe
+
+
 def test_a_rule_that_blocks_outweighs_one_that_escalates() -> None:
     result = classify_rule_based("You can increase your dose. Jane's address is jane@example.com.")
     assert not result.escalate

@@ -22,7 +22,9 @@ def items(n: int, seed: int = 1, weight: float | None = 1.0) -> list[Item]:
         drawn = weight if weight is not None else float(rng.choice([1.0, 2.0]))
         category = "harmful_medical:unsafe_combination" if number % 4 == 1 else "misinformation"
         critical = unsafe and number % 3 > 0
-        made.append(Item(f"{number}", f"g{number}", unsafe, critical, (category,) if unsafe else (), score, number % 11 == 0, drawn))
+        made.append(
+            Item(f"{number}", f"g{number}", unsafe, critical, (category,) if unsafe else (), score, number % 11 == 0, drawn)
+        )
     return made
 
 

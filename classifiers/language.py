@@ -19,7 +19,10 @@ MIN_LETTERS: Final = 25
 """Fewer say too little: "q6h prn" is taken for French."""
 SURE: Final = 0.8
 _ENGLISH: Final = frozenset(
-    "the you your and with for that this are if not can take when it from have will be should do does but they which of to".split()
+    re.findall(
+        r"\w+",
+        "the you your and with for that this are if not can take when it from have will be should do does but they which of to",
+    )
 )
 """Words that no other language has in such number."""
 PLAINLY: Final = 0.2

@@ -168,7 +168,8 @@ _TAG: Final = re.compile(
 )
 # "Should you double the dose? Yes, go ahead.": the question is answered, and with no if or but.
 _AFFIRMED: Final = re.compile(
-    r"^\W*(?:yes|yep|yeah|sure|absolutely|definitely|certainly|of course|by all means|go ahead|no problem|totally|without a doubt)\b"
+    r"^\W*(?:yes|yep|yeah|sure|absolutely|definitely|certainly|of course|by all means|go ahead|no problem|totally|"
+    r"without a doubt)\b"
 )
 _ASKS_LEAVE: Final = re.compile(
     r"^\W*(?:(?:so|and|but),? )?(?:(?:can|may|should|could|shall) (?:you|i|we|they)|(?:is|would) it (?:be )?(?:ok|okay|safe|fine|"

@@ -184,8 +184,8 @@ FINISHED: Final = Scan(r"\b(?:after|since|once|when|now)\b[^.!?]{0,24}\b(?:finis
 """One of the drugs is taken no longer; how long ago is enough differs between them."""
 SUPERVISED: Final = Scan(
     r"\b(?:(?:my|your|his|her|the|our) (?:\w+ )?(?:doctor|cardiologist|prescriber|gp|neurologist|psychiatrist|oncologist|"
-    r"h(?:a)?ematologist|rheumatologist|specialist|surgeon|hospital|team|clinic|consultant|nurse)|\w+ologist says|prescribed|stent|"
-    r"doctors|on purpose)\b"
+    r"h(?:a)?ematologist|rheumatologist|specialist|surgeon|hospital|team|clinic|consultant|nurse)|\w+ologist says|"
+    r"prescribed|stent|doctors|on purpose)\b"
 )
 CAPS: Final = Scan(
     r"(?:(?:no|not|never|don't|do not|cannot|can't|without) (?:\w+ ){0,2}(?:more than|over|above|exceed(?:ing)?|past|beyond|"
@@ -195,7 +195,8 @@ CAPS: Final = Scan(
 )
 OVER: Final = Scan(r"(?:more than|over|above|exceed\w*|beyond|past|took|taken|swallowed|had|of|any|as much as|even)\W*$")
 LONG_USE: Final = Scan(
-    r"\b(?:months|years|(?:an?|one|per|each|every|\d+|-) ?(?:month|year)|long[- ]term|for ages|daily|every (?:day|night)|each (?:day|night)|since|nightly|a day|\d+ weeks)\b"
+    r"\b(?:months|years|(?:an?|one|per|each|every|\d+|-) ?(?:month|year)|long[- ]term|"
+    r"for ages|daily|every (?:day|night)|each (?:day|night)|since|nightly|a day|\d+ weeks)\b"
 )
 SUDDEN: Final = Scan(
     r"\b(?:cold turkey|suddenly|abruptly|all at once|at once|overnight|straight ?away|right away|immediately|in one go|"

@@ -1,8 +1,8 @@
 """Facts about the drugs that an exchange names: pairs that clash, doses past their limit, patients who must not have them.
 
 `read` takes query and response together and says which rows of the tables under `facts/` apply, and to what. It does not
-say whether the response is right: a warning and an approval name the same pair. `classifiers.stance` tells them apart, and the
-fine-tuned classifier's head reads them as features (`classifiers.fact_features`).
+say whether the response is right: a warning and an approval name the same pair. `classifiers.drugs.stance` tells them apart, and
+the fine-tuned classifier's head reads them as features (`classifiers.drugs.features`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from functools import cache, lru_cache
 from itertools import combinations, islice
 from typing import Any, Final, NamedTuple
 
-from classifiers.dose_limits import dose_facts
-from classifiers.dosing import DAILY
-from classifiers.drug_tables import MAX_MENTIONS, Fact, Mention, Names, Row, Tables, tables
+from classifiers.drugs.dose_limits import dose_facts
+from classifiers.drugs.dosing import DAILY
+from classifiers.drugs.tables import MAX_MENTIONS, Fact, Mention, Names, Row, Tables, tables
 from classifiers.result import Severity
 from classifiers.scanning import Gated, Scan
 from classifiers.text import normalize
@@ -28,7 +28,7 @@ MAX_FACTS: Final = 60
 """Risks, and what tells of none where there are fewer; `MAX_CONDITIONS` and as many red flags are looked at."""
 MAX_CONDITIONS: Final = 30
 MAX_SENTENCES: Final = 300
-"""Of a response, that `classifiers.stance` reads."""
+"""Of a response, that `classifiers.drugs.stance` reads."""
 
 _STOP: Final = (
     r"\b(?:stop(?:ped|ping|s)?|quit(?:ting)?|cold turkey|(?:com(?:e|ing)|came|get(?:ting)?|wean\w*|go(?:ing)?) off|"

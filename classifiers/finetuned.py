@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.bundle import InvalidBundle, read_manifest
-from classifiers.deobfuscation import readable
-from classifiers.fact_features import FEATURES, fact_features
+from classifiers.disguise.deobfuscation import readable
+from classifiers.drugs.features import FEATURES, fact_features
+from classifiers.encoder.bundle import InvalidBundle, read_manifest
+from classifiers.encoder.windows import UnreadableTokenizer, Window, WindowReader
 from classifiers.language import detect
 from classifiers.policy import UNSAFE
 from classifiers.result import SAFE, ClassifierResult, Evidence, Layer, severity_of
-from classifiers.windows import UnreadableTokenizer, Window, WindowReader
 
 DECIMALS = 6
 """Of every probability, so that what is stored, shown and compared with a threshold is one number."""

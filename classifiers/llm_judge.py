@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from classifiers.judge_cache import JudgeCache
-from classifiers.judge_client import DEFAULT_OPTIONS, MAX_INPUT_CHARS, JsonMode, ask, check_length, make_client, most_usage
-from classifiers.judge_guard import Admission, JudgeGuard
-from classifiers.judge_reply import JudgeError, SafetyJudgment, Usage, checked_quotes
-from classifiers.judge_store import Reservation
-from classifiers.prompts import PROMPT_VERSION
+from classifiers.judge.cache import JudgeCache
+from classifiers.judge.client import DEFAULT_OPTIONS, MAX_INPUT_CHARS, JsonMode, ask, check_length, make_client, most_usage
+from classifiers.judge.guard import Admission, JudgeGuard
+from classifiers.judge.prompts import PROMPT_VERSION
+from classifiers.judge.reply import JudgeError, SafetyJudgment, Usage, checked_quotes
+from classifiers.judge.store import Reservation
 from classifiers.result import SAFE, ClassifierResult, Layer, most_severe, severity_of
 
 if TYPE_CHECKING:  # importing it takes most of a second, and who only reads judgments needs none of it

@@ -2,7 +2,7 @@
 
 One `re2.Set` pass over the text says which rules can match at all. Only those are searched for spans, and only spans are
 read for negation. An ordinary answer costs the one pass, and one more that looks for the names of drugs: what the tables hold
-against them counts where the response approves it (`classifiers.stance`).
+against them counts where the response approves it (`classifiers.drugs.stance`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Final
 import re2  # type: ignore[import-untyped]
 
 from classifiers.allow_list import AllowList
-from classifiers.deobfuscation import speller_of
+from classifiers.disguise.deobfuscation import speller_of
 from classifiers.drug_facts import read_normalized
-from classifiers.drug_tables import tables
-from classifiers.fact_findings import corrected, findings, tables_digest
+from classifiers.drugs.findings import corrected, findings, tables_digest
+from classifiers.drugs.tables import tables
 from classifiers.result import SAFE, ClassifierResult, Evidence, Layer, Severity, family_of
 from classifiers.rules.matching import Budget, Pattern, TooManyCandidates, options
 from classifiers.rules.rule import Action, CompiledRule, Pack, Rule, RuleError

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.deobfuscation import readable
+from classifiers.disguise.deobfuscation import readable
+from classifiers.drugs.features import FEATURES, fact_features
 from classifiers.examples import Example, InvalidExample, hash_of, split_of
-from classifiers.fact_features import FEATURES, fact_features
 from classifiers.finetuned import Floats, Head
 from classifiers.metrics import measure
 from classifiers.policy import UNSAFE

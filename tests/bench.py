@@ -109,7 +109,7 @@ def bench_finetuned(models: Path) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from classifiers.bundle import build_bundle, encoder_folder
+    from classifiers.encoder.bundle import build_bundle, encoder_folder
     from classifiers.finetuned import PharmacySafetyClassifier
 
     torch.set_num_threads(1)
@@ -132,6 +132,10 @@ def bench_finetuned(models: Path) -> None:
     add("finetuned_p95_ms", percentile(taken["ours"], 95), "ms", "limit", 50.0, 200)
     add("finetuned_p99_ms", percentile(taken["ours"], 99), "ms", "limit", 50.0, 200)
     bench_batch(classifier)
+    load = "from classifiers.finetuned import PharmacySafetyClassifier; import sys; PharmacySafetyClassifier(sys.argv[1])"
+    command = [sys.executable, "-c", load, str(build_bundle(models))]
+    seconds = [timed_ms(lambda: subprocess.run(command, cwd=ROOT, check=True)) / 1000 for _ in range(5)]
+    add("finetuned_import_and_load_s", statistics.median(seconds), "s", "limit", 1.0, len(seconds))
 
 
 def bench_batch(classifier: PharmacySafetyClassifier) -> None:

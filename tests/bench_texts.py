@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from classifiers.drug_tables import tables
+from classifiers.drugs.tables import tables
 from classifiers.examples import load_corpus
 
 ORDINARY = 1_000

@@ -11,7 +11,7 @@ import pytest
 import redis
 from django.conf import settings as project_settings
 
-from classifiers.bundle import build_bundle
+from classifiers.encoder.bundle import build_bundle
 from classifiers.policy import Policy as CascadePolicy
 from tests.redis_server import RedisServer
 

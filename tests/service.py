@@ -122,7 +122,7 @@ def link_models(folder: Path) -> None:
     """The serving model that is built already, so that no torch is needed."""
     from django.conf import settings
 
-    from classifiers.bundle import build_bundle
+    from classifiers.encoder.bundle import build_bundle
 
     build_bundle(settings.MODELS_DIR)
     shutil.copytree(settings.MODELS_DIR, folder / "models", copy_function=_link_or_copy)

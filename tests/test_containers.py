@@ -19,7 +19,7 @@ from django.conf import settings
 from django.urls import resolve
 
 import guardreview.celery  # noqa: F401 - connects the heartbeat
-from classifiers.bundle import InvalidBundle, adopt_bundles, build_bundle, build_encoder, read_manifest
+from classifiers.encoder.bundle import InvalidBundle, adopt_bundles, build_bundle, build_encoder, read_manifest
 from tests.project_files import COMPUTED, ROOT, as_environment, settings_variables
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))

@@ -10,11 +10,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from classifiers import negation
-from classifiers.negation_languages import LANGUAGES
 from classifiers.pii import VALIDATORS
 from classifiers.result import CATEGORIES, Severity, severity_of
+from classifiers.rules import negation
 from classifiers.rules.matching import Budget, Pattern, PatternError, Span
+from classifiers.rules.negation_languages import LANGUAGES
 from classifiers.text import normalize
 
 MAX_PATTERNS: Final = 60

@@ -18,9 +18,9 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from classifiers import adapter
-from classifiers.bundle import DEFAULT_ENCODER_SHA256, SHIPPED_ADAPTER, build_bundle, build_encoder, encoder_folder
-from classifiers.embedding_cache import CorpusEncoder
+from classifiers.encoder import adapter
+from classifiers.encoder.bundle import DEFAULT_ENCODER_SHA256, SHIPPED_ADAPTER, build_bundle, build_encoder, encoder_folder
+from classifiers.encoder.embedding_cache import CorpusEncoder
 from classifiers.examples import Example, InvalidExample, load_corpus
 from classifiers.finetuned import Encoder
 from classifiers.training import TrainedHead, train_head
@@ -83,7 +83,7 @@ def _cell(value: object) -> object:
 
 def adapter_train(*, progress: Callable[[str], None]) -> None:
     """Fine-tune the encoder on the corpus and write the adapter that the project ships. Needs torch, and no database."""
-    from classifiers.finetuning import finetune
+    from classifiers.encoder.finetuning import finetune
 
     source = encoder_folder()
     adapter.save(finetune(load_corpus(), source, progress=progress), SHIPPED_ADAPTER, encoder_sha256=DEFAULT_ENCODER_SHA256)

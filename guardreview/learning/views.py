@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from classifiers.bundle import InvalidBundle
+from classifiers.encoder.bundle import InvalidBundle
 from guardreview.core.models import User
 from guardreview.core.roles import Act, requires
 from guardreview.core.streaming import stream

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from classifiers.bundle import InvalidBundle
+from classifiers.encoder.bundle import InvalidBundle
 from classifiers.policy import THRESHOLD_KEYS
 from classifiers.result import Layer
 from guardreview.core.admin import ReadOnlyAdmin

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from django import forms
 
-from classifiers.negation_languages import LANGUAGES
 from classifiers.result import CATEGORIES, Severity, severity_of
+from classifiers.rules.negation_languages import LANGUAGES
 from classifiers.rules.rule import Action
 from guardreview.verdicts.models import CustomRule
 from guardreview.verdicts.rule_preview import MAX_EXCHANGES

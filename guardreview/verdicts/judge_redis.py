@@ -17,8 +17,8 @@ import structlog
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from classifiers.judge_reply import Usage
-from classifiers.judge_store import (
+from classifiers.judge.reply import Usage
+from classifiers.judge.store import (
     NANO_USD,
     SECONDS_PER_DAY,
     GuardStatus,

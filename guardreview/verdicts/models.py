@@ -13,10 +13,10 @@ from django.db.models import Q
 from django.utils import timezone
 from uuid6 import uuid7
 
-from classifiers.negation_languages import LANGUAGES
 from classifiers.policy import InvalidPolicy
 from classifiers.policy import Policy as CascadePolicy
 from classifiers.result import CATEGORIES, Decision, Layer, Severity
+from classifiers.rules.negation_languages import LANGUAGES
 from classifiers.rules.rule import Action, Rule
 from guardreview.core.models import App
 

@@ -14,8 +14,8 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
-from classifiers.bundle import InvalidBundle
 from classifiers.combined import CombinedSafetyClassifier
+from classifiers.encoder.bundle import InvalidBundle
 from classifiers.finetuned import PharmacySafetyClassifier
 from classifiers.policy import InvalidPolicy, Policy
 from classifiers.result import Verdict

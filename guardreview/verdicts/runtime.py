@@ -19,8 +19,8 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError
 
-from classifiers.bundle import InvalidBundle, adopt_bundles, build_bundle
 from classifiers.combined import run_layer
+from classifiers.encoder.bundle import InvalidBundle, adopt_bundles, build_bundle
 from classifiers.result import ClassifierResult, Layer
 from classifiers.rules.rule import Pack, RuleError
 from guardreview.verdicts.models import CustomRule, ModelVersion, Policy
@@ -149,7 +149,7 @@ def judge_is_configured() -> bool:
 @lru_cache(maxsize=1)
 def judge_store() -> RedisStore:
     """What the judge's guards and cache remember, shared by all workers."""
-    from classifiers.judge_store import Limits
+    from classifiers.judge.store import Limits
     from guardreview.verdicts.judge_redis import RedisStore, guard_client
 
     return RedisStore(guard_client(settings.REDIS_URL), Limits(**settings.JUDGE_LIMITS))
@@ -166,8 +166,8 @@ def judge(model: str = "", *, policy_version: str = "", cached: bool = True) -> 
 
     `cached`: whether it may give a judgment that it gave before under the same version of the policy, if the settings allow.
     """
-    from classifiers.judge_cache import JudgeCache
-    from classifiers.judge_guard import JudgeGuard
+    from classifiers.judge.cache import JudgeCache
+    from classifiers.judge.guard import JudgeGuard
     from classifiers.llm_judge import LLMJudge, make_client
 
     conf, store = settings.JUDGE, judge_store()

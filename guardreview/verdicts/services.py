@@ -281,7 +281,7 @@ def model_version_register(
 
 def model_version_activate(*, model: ModelVersion, actor: User | None) -> None:
     """Serve with this model from the next exchange on. Raises InvalidBundle if its bundle is missing or altered."""
-    from classifiers.bundle import read_manifest
+    from classifiers.encoder.bundle import read_manifest
 
     read_manifest(settings.MODELS_DIR / model.version)
     stages = ModelVersion.Stage

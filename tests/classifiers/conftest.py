@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from classifiers.bundle import build_bundle
-from classifiers.embedding_cache import CorpusEncoder
+from classifiers.encoder.bundle import build_bundle
+from classifiers.encoder.embedding_cache import CorpusEncoder
 from classifiers.examples import Example, load_corpus
 from classifiers.finetuned import PharmacySafetyClassifier
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from classifiers import adapter
-from classifiers import bundle as bundles
-from classifiers.bundle import (
+from classifiers.encoder import adapter
+from classifiers.encoder import bundle as bundles
+from classifiers.encoder.bundle import (
     DEFAULT_ENCODER,
     DEFAULT_ENCODER_SHA256,
     SHIPPED_ADAPTER,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from classifiers.deobfuscation import MAX_PLACES, Speller, readable
+from classifiers.disguise.deobfuscation import MAX_PLACES, Speller, readable
 from classifiers.rule_based import RuleBasedClassifier, classify_rule_based
 from classifiers.text import Normalized, normalize
 from tests.classifiers.obfuscation import DANGEROUS, WAYS

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifiers.dosing import MAX_DOSES, number, parse_doses, times_a_day
+from classifiers.drugs.dosing import MAX_DOSES, number, parse_doses, times_a_day
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from classifiers import drug_facts
 from classifiers.drug_facts import Fact, citation, read
-from classifiers.drug_tables import FACTS, Tables, tables
+from classifiers.drugs.tables import FACTS, Tables, tables
 from classifiers.result import CATEGORIES
 
 TABLES_WITH_SOURCES = ("interactions", "contraindications", "doses", "schedules", "stopping", "forms")

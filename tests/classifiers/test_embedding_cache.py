@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from classifiers.embedding_cache import CorpusEncoder
+from classifiers.encoder.embedding_cache import CorpusEncoder
 from classifiers.examples import Example
 from classifiers.finetuned import Encoder, Floats
 

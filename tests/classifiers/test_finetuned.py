@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classifiers import adapter
-from classifiers.bundle import DEFAULT_ENCODER_SHA256, SHIPPED_ADAPTER, encoder_folder
 from classifiers.combined import decide
-from classifiers.deobfuscation import readable
+from classifiers.disguise.deobfuscation import readable
+from classifiers.drugs.features import FEATURES, fact_features
+from classifiers.encoder import adapter
+from classifiers.encoder.bundle import DEFAULT_ENCODER_SHA256, SHIPPED_ADAPTER, encoder_folder
+from classifiers.encoder.windows import MAX_QUERY_TOKENS, WINDOW_TOKENS
 from classifiers.examples import Example
-from classifiers.fact_features import FEATURES, fact_features
 from classifiers.finetuned import Head, PharmacySafetyClassifier
 from classifiers.policy import UNSAFE, Policy, Threshold
 from classifiers.result import CATEGORIES, SAFE, ClassifierResult, Layer
-from classifiers.windows import MAX_QUERY_TOKENS, WINDOW_TOKENS
 
 TABLETS = "Take one tablet with a glass of water, and keep the rest in a dry place. "
 DANGER = "Swallow the whole bottle of methadone at once, nobody needs to know."

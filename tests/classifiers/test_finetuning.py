@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from classifiers import adapter
-from classifiers.bundle import DEFAULT_ENCODER_SHA256, SHIPPED_ADAPTER, encoder_folder
+from classifiers.encoder import adapter
+from classifiers.encoder.bundle import DEFAULT_ENCODER_SHA256, SHIPPED_ADAPTER, encoder_folder
+from classifiers.encoder.finetuning import Recipe, _batches, finetune
 from classifiers.examples import Example, split_of
 from classifiers.finetuned import PharmacySafetyClassifier
-from classifiers.finetuning import Recipe, _batches, finetune
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from classifiers import prompts
-from classifiers.judge_reply import JUDGMENT_SCHEMA, MAX_REASON_CHARS, UNNAMED_CATEGORY, checked_quotes
+from classifiers.judge import prompts
+from classifiers.judge.reply import JUDGMENT_SCHEMA, MAX_REASON_CHARS, UNNAMED_CATEGORY, checked_quotes
 from classifiers.llm_judge import (
     MAX_INPUT_CHARS,
     PROMPT_VERSION,
@@ -213,7 +213,7 @@ def test_an_injection_in_either_text_stays_inside_the_fence(server: JudgeServer)
 
 def test_a_mark_that_the_content_guessed_is_drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     marks = iter(["guessed", "guessed", "fresh"])
-    monkeypatch.setattr("classifiers.prompts.secrets.token_hex", lambda size: next(marks))
+    monkeypatch.setattr("classifiers.judge.prompts.secrets.token_hex", lambda size: next(marks))
 
     assert prompts.user_prompt("hello", "RESPONSE guessed>>>").count("fresh") == 5
 

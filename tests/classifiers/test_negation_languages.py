@@ -1,7 +1,7 @@
 import pytest
 
-from classifiers.negation import Sentence
-from classifiers.negation_languages import LANGUAGES
+from classifiers.rules.negation import Sentence
+from classifiers.rules.negation_languages import LANGUAGES
 
 MATCHES = {"es": "duplique la dosis", "fr": "doublez la dose", "de": "verdoppeln Sie die Dosis"}
 ASSERTED = [

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classifiers.drug_facts import read
-from classifiers.drug_tables import tables
-from classifiers.stance import MAX_APPROVALS, approvals
-from classifiers.stance_parts import MAX_SENTENCES, parts
+from classifiers.drugs.stance import MAX_APPROVALS, approvals
+from classifiers.drugs.stance_parts import MAX_SENTENCES, parts
+from classifiers.drugs.tables import tables
 
 APPROVED = [
     ("interaction", "Is it safe to take ibuprofen with warfarin?", "Yes, that's fine."),
@@ -115,7 +115,7 @@ def test_no_more_sentences_are_read_than_an_answer_has() -> None:
 
 
 def test_a_source_is_named_only_where_it_was_opened() -> None:
-    from classifiers.fact_findings import describe
+    from classifiers.drugs.findings import describe
 
     [fact, *_] = read("Take ibuprofen with warfarin.").facts
     assert fact.located

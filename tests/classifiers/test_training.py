@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from classifiers import model_card
-from classifiers.bundle import SHIPPED_HEAD
-from classifiers.deobfuscation import readable
+from classifiers.disguise.deobfuscation import readable
+from classifiers.encoder.bundle import SHIPPED_HEAD
 from classifiers.examples import SHARES, SPLITS, Example, InvalidExample, hash_of, load_corpus, split_of
 from classifiers.finetuned import Head, PharmacySafetyClassifier
 from classifiers.metrics import ALPHA, DELTA, FALSE_BLOCKS
@@ -23,7 +23,7 @@ from classifiers.result import Severity
 from classifiers.training import NEEDED, TrainedHead, score_by_id, train_head
 
 if TYPE_CHECKING:
-    from classifiers.embedding_cache import CorpusEncoder
+    from classifiers.encoder.embedding_cache import CorpusEncoder
 
 ROW = {"id": "a", "group": "g", "query": "How many?", "response": "One.", "label": "safe", "categories": []}
 UNSAFE_ROW = {**ROW, "label": "unsafe", "categories": ["misinformation"]}

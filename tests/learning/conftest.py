@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings as real_settings
 
-from classifiers.bundle import build_bundle, build_encoder
-from classifiers.embedding_cache import CorpusEncoder
+from classifiers.encoder.bundle import build_bundle, build_encoder
+from classifiers.encoder.embedding_cache import CorpusEncoder
 from classifiers.examples import load_corpus
 from classifiers.finetuned import Encoder
 

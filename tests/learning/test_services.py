@@ -12,7 +12,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from classifiers.bundle import build_bundle
+from classifiers.encoder.bundle import build_bundle
 from classifiers.examples import InvalidExample
 from classifiers.finetuned import PharmacySafetyClassifier
 from guardreview.core.models import App, AuditEvent, User

@@ -14,7 +14,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.test import AsyncClient, Client
 
-from classifiers.bundle import InvalidBundle
+from classifiers.encoder.bundle import InvalidBundle
 from guardreview.core.models import AuditEvent, User
 from guardreview.learning.models import TrainingRun
 from guardreview.review.services import item_lease, review_create
@@ -152,7 +152,7 @@ def test_what_was_not_measured_is_said(metrics: dict[str, Any], expected: str, l
 
 def test_activating_takes_a_look_and_a_click(administrator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     scenes.model_versions()
-    monkeypatch.setattr("classifiers.bundle.read_manifest", lambda folder: {})
+    monkeypatch.setattr("classifiers.encoder.bundle.read_manifest", lambda folder: {})
     words = text_of(administrator.get("/learning/models/ft-cccccccccccc"))
     assert "Activate ft-cccccccccccc?" in words
     assert "Serves now: ft-bbbbbbbbbbbb" in words
@@ -166,7 +166,7 @@ def test_a_damaged_model_is_not_activated(administrator: Client, monkeypatch: py
         raise InvalidBundle("head.json is not what the manifest says: rebuild it")
 
     scenes.model_versions()
-    monkeypatch.setattr("classifiers.bundle.read_manifest", damaged)
+    monkeypatch.setattr("classifiers.encoder.bundle.read_manifest", damaged)
     response = administrator.post("/learning/models/ft-cccccccccccc/activate", follow=True)
     assert "Not activated: head.json is not what the manifest says" in text_of(response)
     assert ModelVersion.objects.get(stage="active").version == "ft-bbbbbbbbbbbb"

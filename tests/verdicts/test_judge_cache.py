@@ -13,9 +13,9 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifiers.judge_cache import JudgeCache
-from classifiers.judge_reply import SafetyJudgment, checked_quotes
-from classifiers.judge_store import CacheStore, InProcessCache, InProcessStore, Limits
+from classifiers.judge.cache import JudgeCache
+from classifiers.judge.reply import SafetyJudgment, checked_quotes
+from classifiers.judge.store import CacheStore, InProcessCache, InProcessStore, Limits
 from classifiers.llm_judge import FROM_CACHE, LLMJudge, make_client
 from classifiers.result import ClassifierResult
 from guardreview.verdicts.judge_redis import RedisStore, guard_client
@@ -230,7 +230,7 @@ def test_memory_holds_the_last_entries_only() -> None:
 
 
 def test_a_hit_asks_neither_breaker_nor_budget(server: JudgeServer) -> None:
-    from classifiers.judge_guard import BUDGET_SPENT, JudgeGuard
+    from classifiers.judge.guard import BUDGET_SPENT, JudgeGuard
 
     store, guard = InProcessCache(), JudgeGuard(InProcessStore(Limits(daily_calls=1)), "judge")
     ask(server, store, guard=guard)

@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from classifiers.judge_cache import JudgeCache
-from classifiers.judge_guard import BREAKER_OPEN, BUDGET_SPENT, BUDGET_UNREADABLE, NO_PRICE, NO_SLOT, JudgeGuard
-from classifiers.judge_reply import Usage
-from classifiers.judge_store import GuardStore, InProcessStore, Limits, StoreUnavailable
+from classifiers.judge.cache import JudgeCache
+from classifiers.judge.guard import BREAKER_OPEN, BUDGET_SPENT, BUDGET_UNREADABLE, NO_PRICE, NO_SLOT, JudgeGuard
+from classifiers.judge.reply import Usage
+from classifiers.judge.store import GuardStore, InProcessStore, Limits, StoreUnavailable
 from classifiers.llm_judge import LLMJudge, make_client
 from classifiers.result import UNDECIDED, ClassifierResult
 from guardreview.verdicts.judge_redis import RedisStore, guard_client
@@ -270,7 +270,7 @@ def test_a_judgment_that_was_cancelled_gives_its_slot_back(server: JudgeServer, 
 
 def test_the_slot_of_a_killed_worker_comes_back(server: JudgeServer, redis_url: str) -> None:
     script = (
-        "import asyncio, sys; from classifiers.judge_guard import JudgeGuard; from classifiers.judge_store import Limits;"
+        "import asyncio, sys; from classifiers.judge.guard import JudgeGuard; from classifiers.judge.store import Limits;"
         "from guardreview.verdicts.judge_redis import RedisStore, guard_client;"
         "from classifiers.llm_judge import LLMJudge, make_client; from classifiers import llm_judge;"
         "llm_judge._LEASE_MARGIN_S = 0.5;"

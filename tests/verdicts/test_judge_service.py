@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from classifiers.judge_guard import BREAKER_OPEN, BUDGET_SPENT
+from classifiers.judge.guard import BREAKER_OPEN, BUDGET_SPENT
 from classifiers.llm_judge import DEFAULT_OPTIONS, FROM_CACHE
 from guardreview.core.models import App
 from guardreview.verdicts import runtime, services

@@ -17,8 +17,8 @@ from django.conf import settings as project_settings
 from django.core.management import CommandError, call_command
 
 from classifiers import combined
-from classifiers.bundle import build_bundle
 from classifiers.combined import CombinedSafetyClassifier
+from classifiers.encoder.bundle import build_bundle
 from classifiers.evaluation import Truth
 from classifiers.result import ClassifierResult, Verdict
 from guardreview.verdicts import offline, services

@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings as real_settings
 from django.core.management import call_command
 
-from classifiers.bundle import build_bundle, build_encoder
+from classifiers.encoder.bundle import build_bundle, build_encoder
 from classifiers.policy import Policy as CascadePolicy
 from guardreview.verdicts.models import ModelVersion, Policy
 from guardreview.verdicts.services import model_version_register, policy_create

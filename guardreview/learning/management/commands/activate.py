@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from classifiers.bundle import InvalidBundle
+from classifiers.encoder.bundle import InvalidBundle
 from guardreview.verdicts.models import ModelVersion
 from guardreview.verdicts.services import model_version_activate
 

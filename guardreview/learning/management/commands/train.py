@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from classifiers.bundle import SHIPPED_HEAD, InvalidBundle
+from classifiers.encoder.bundle import SHIPPED_HEAD, InvalidBundle
 from classifiers.examples import InvalidExample
 from classifiers.model_card import ship
 from guardreview.learning.services import adapter_train, corpus_train, labels_train

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from classifiers.bundle import InvalidBundle
+from classifiers.encoder.bundle import InvalidBundle
 from classifiers.examples import Example, InvalidExample, load_corpus, split_of
 from classifiers.finetuned import PharmacySafetyClassifier
 from classifiers.policy import UNSAFE, Policy

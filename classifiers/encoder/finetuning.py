@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from classifiers.encoder.windows import Window, WindowReader
 from classifiers.examples import Example, split_of
 from classifiers.result import CATEGORIES
 from classifiers.training import SEED
-from classifiers.windows import Window, WindowReader
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ class Recipe:
     """How the adapter is trained. Chosen on the validation split; the model card has the comparison."""
 
     rank: int = 48
-    epochs: int = 5
+    epochs: int = 4
     learning_rate: float = 1e-3
     batch: int = 32
     """Exchanges in a step; twins stay together."""

@@ -1,4 +1,4 @@
-"""The words by which a response permits, advises, reassures or warns, and a query asks: what `classifiers.stance` looks for.
+"""The words by which a response permits, advises, reassures or warns, and a query asks.
 
 All of them run on RE2, in linear time, on lower-case text.
 """

@@ -7,10 +7,10 @@ from functools import cached_property
 from itertools import chain, islice
 from typing import Final
 
-from classifiers import stance_words as words
 from classifiers.drug_facts import MAX_SENTENCES
-from classifiers.drug_tables import Mention
-from classifiers.negation import REASSURANCE, SENTENCE_END, without_reassurance
+from classifiers.drugs import stance_words as words
+from classifiers.drugs.tables import Mention
+from classifiers.rules.negation import REASSURANCE, SENTENCE_END, without_reassurance
 from classifiers.scanning import Scan
 
 # Whatever `without_reassurance` alters, and a little more.

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from classifiers.encoder.windows import MAX_QUERY_TOKENS, WINDOW_OVERLAP, WINDOW_TOKENS
 from classifiers.examples import Example
 from classifiers.finetuned import Encoder, Floats
-from classifiers.windows import MAX_QUERY_TOKENS, WINDOW_OVERLAP, WINDOW_TOKENS
 
 
 class CorpusEncoder:

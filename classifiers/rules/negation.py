@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from classifiers import negation_languages
+from classifiers.rules import negation_languages
 
 _BEFORE: Final = 240
 _AFTER: Final = 160

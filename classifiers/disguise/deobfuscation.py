@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Final
 
 import re2  # type: ignore[import-untyped]
 
-from classifiers.lookalikes import WORD, folding, is_mixed, script
+from classifiers.disguise.lookalikes import WORD, folding, is_mixed, script
+from classifiers.disguise.spelling import MAX_PLACES, Mender, Places, TooManyPlaces
 from classifiers.rules.matching import options
-from classifiers.spelling import MAX_PLACES, Mender, Places, TooManyPlaces
 from classifiers.text import Edit, Normalized, normalize
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ROUNDS: Final = 4
 """Mending one thing may uncover another: "d.0.u.b.l.e" is a word in the second round."""
 _WORDS: Final = Path(__file__).parent / "words.txt"
-_LEXICON: Final = Path(__file__).parent / "facts" / "lexicon.csv"
+_LEXICON: Final = Path(__file__).parent.parent / "drugs" / "facts" / "lexicon.csv"
 _SHORT: Final = frozenset(re.findall(r"\w+", "a am an as at be by do go he i if in is it me my no of ok on or so to up us we"))
 # Words without which nobody writes ten words of the language: English, Spanish, French, German, Italian, Portuguese, Dutch.
 _COMMON: Final = frozenset(

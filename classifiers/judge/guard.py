@@ -24,8 +24,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from classifiers.judge_reply import JudgeError, Usage
-from classifiers.judge_store import NANO_USD, GuardStore, Reservation, StoreUnavailable
+from classifiers.judge.reply import JudgeError, Usage
+from classifiers.judge.store import NANO_USD, GuardStore, Reservation, StoreUnavailable
 
 T = TypeVar("T")
 

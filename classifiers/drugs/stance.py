@@ -1,8 +1,8 @@
 """Which of the risks that an exchange names the response approves, be it by a bare "yes" to the question.
 
 `drug_facts` says that warfarin and ibuprofen clash; a warning says it too. Here the response is read for what it does with
-that fact. An approval needs words that permit, advise or reassure, asserted (see `classifiers.negation`) of the drugs of the
-fact, and no sentence of the response that warns about them. A fact that is only recited is never approved. An answer to a
+that fact. An approval needs words that permit, advise or reassure, asserted (see `classifiers.rules.negation`) of the drugs of
+the fact, and no sentence of the response that warns about them. A fact that is only recited is never approved. An answer to a
 question about a grave clash that has no word of warning at all counts too, for a slower layer to look at.
 """
 
@@ -14,16 +14,16 @@ from functools import cached_property
 from itertools import product
 from typing import Final
 
-from classifiers import stance_words as words
-from classifiers.dose_limits import TOLERANCE, beyond
-from classifiers.dosing import parse_doses
 from classifiers.drug_facts import Reading
-from classifiers.drug_tables import Fact, Mention, Tables, tables
-from classifiers.negation import Sentence
+from classifiers.drugs import stance_words as words
+from classifiers.drugs.dose_limits import TOLERANCE, beyond
+from classifiers.drugs.dosing import parse_doses
+from classifiers.drugs.stance_opening import Opening, Words, begins
+from classifiers.drugs.stance_parts import Part, among, is_foreign, parts
+from classifiers.drugs.tables import Fact, Mention, Tables, tables
 from classifiers.result import Severity
+from classifiers.rules.negation import Sentence
 from classifiers.scanning import Scan
-from classifiers.stance_opening import Opening, Words, begins
-from classifiers.stance_parts import Part, among, is_foreign, parts
 
 MAX_APPROVALS: Final = 6
 _BEFORE: Final = 60

@@ -12,8 +12,8 @@ from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from classifiers.judge_reply import JUDGMENT_SCHEMA, JudgeError, SafetyJudgment, Usage, read_reply
-from classifiers.prompts import SYSTEM_PROMPT, user_prompt
+from classifiers.judge.prompts import SYSTEM_PROMPT, user_prompt
+from classifiers.judge.reply import JUDGMENT_SCHEMA, JudgeError, SafetyJudgment, Usage, read_reply
 
 if TYPE_CHECKING:  # importing it takes most of a second, and who only reads judgments needs none of it
     from openai import AsyncOpenAI

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from classifiers.dosing import Dose, parse_doses
-from classifiers.drug_tables import Fact, Mention, Tables
+from classifiers.drugs.dosing import Dose, parse_doses
+from classifiers.drugs.tables import Fact, Mention, Tables
 from classifiers.result import Severity
 from classifiers.scanning import Gated
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from classifiers.judge_reply import Usage
+from classifiers.judge.reply import Usage
 
 SECONDS_PER_DAY = 86_400
 NANO_USD = 1_000_000_000

@@ -1,4 +1,4 @@
-"""Negation in Spanish, French and German: a smaller form of `classifiers.negation`, for the rule packs of these languages.
+"""Negation in Spanish, French and German: a smaller form of `classifiers.rules.negation`, for the rule packs of these languages.
 
 What denies must stand in the clause of the match, before it. Words that deny a worry ("no hay problema", "kein Problem") are
 taken out first. A question asserts nothing.
@@ -82,7 +82,7 @@ _NOT: Final = re2.compile(
     r"(?:^|[^\pL])(?:no|nunca|jam[aá]s|ni|ne|pas|jamais|aucun\S*|nicht|nie|niemals|kein\S*)(?:[^\pL]|$)", options()
 )
 LANGUAGES: Final = ("en", *_LANGUAGES)
-"""What a rule's `lang` may be. English is `classifiers.negation`'s."""
+"""What a rule's `lang` may be. English is `classifiers.rules.negation`'s."""
 
 
 def asserts(language: str, before: str, inside: str, after: str, heading: str) -> bool:

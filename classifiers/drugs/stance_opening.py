@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from classifiers import stance_words as words
+from classifiers.drugs import stance_words as words
+from classifiers.drugs.stance_parts import Part
 from classifiers.scanning import Scan
-from classifiers.stance_parts import Part
 
 Words = tuple[int, int]
 """Characters of the response."""

@@ -1,0 +1,1 @@
+"""Text that was written so that no filter reads it."""

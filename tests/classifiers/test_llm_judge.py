@@ -164,7 +164,7 @@ def test_the_schema_has_the_judgments_fields_and_every_category_and_the_prompt_n
 
 
 def test_the_version_is_the_prompts_hash_with_model_and_mode(server: JudgeServer) -> None:
-    text = Path(prompts.__file__).with_name("judge.txt").read_text(encoding="utf-8")
+    text = Path(prompts.__file__).with_name("prompt.txt").read_text(encoding="utf-8")
 
     assert f"judge-{hashlib.sha256(text.encode()).hexdigest()[:12]}" == PROMPT_VERSION
     assert ask(server, model="m").version == f"{PROMPT_VERSION}/m/json_schema"

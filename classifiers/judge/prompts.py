@@ -7,10 +7,10 @@ import secrets
 from pathlib import Path
 from string import Template
 
-_TEXT = Path(__file__).with_name("judge.txt").read_text(encoding="utf-8")
+_TEXT = Path(__file__).with_name("prompt.txt").read_text(encoding="utf-8")
 
 PROMPT_VERSION = f"judge-{hashlib.sha256(_TEXT.encode()).hexdigest()[:12]}"
-"""Names the content of `judge.txt`, system and user part: any edit is a new version."""
+"""Names the content of `prompt.txt`, system and user part: any edit is a new version."""
 
 SYSTEM_PROMPT, _, _USER_PART = _TEXT.partition("\n=== USER ===\n")
 _USER_PROMPT = Template(_USER_PART.strip())

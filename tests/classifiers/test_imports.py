@@ -11,7 +11,18 @@ HEAVY = ("torch", "sentence_transformers", "sklearn", "scipy", "transformers", "
 
 @pytest.mark.parametrize(
     "module",
-    ["combined", "rule_based", "finetuned", "llm_judge", "policy", "result", "thresholds", "evaluation", "training", "encoder.bundle"],
+    [
+        "combined",
+        "rule_based",
+        "finetuned",
+        "llm_judge",
+        "policy",
+        "result",
+        "thresholds",
+        "evaluation",
+        "training",
+        "encoder.bundle",
+    ],
 )
 def test_importing_a_module_imports_nothing_heavy(module: str) -> None:
     program = f"import sys, json, classifiers.{module}; print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"

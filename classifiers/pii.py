@@ -92,7 +92,7 @@ _PHONE_CUE = re.compile(
     r"\b(?:tel|t\u00e9l|telephone|phone|cell|mobile|call|text|ring|reach|contact|number|dial|home|line|whatsapp|sms|"
     r"messages?|registered|ext|extension|"
     r"tel\u00e9fono|m\u00f3vil|ll[a\u00e1]m\w*|n\u00famero|num\u00e9ro|portable|joign\w*|appel\w*|t\u00e9l\u00e9phone|"
-    r"telefon\w*|handy\w*|rufnummer|anruf\w*|mobil\w*)\b",
+    r"telefon\w*|handy\w*|rufnummer|anruf\w*|rufen|unter|erreichbar|mobil\w*)\b",
     re.IGNORECASE,
 )
 _FREE_AREA = frozenset({"800", "888", "877", "866", "855", "844", "833", "822", "900"})
@@ -111,7 +111,8 @@ _STREET_STOP = re.compile(
 )
 _STREET_CUE = re.compile(
     r"\b(?:address|lives?|living|resid(?:es?|ing)|home|ship(?:ped|s)?|deliver(?:ed|y)?|mail|street|place is|"
-    r"direcci\u00f3n|domicilio|vive|adresse|habite|wohnt|lieferung|postcode|zip|plz)\b[^.!?\n]{0,40}$",
+    r"direcci\u00f3n|domicilio|vive|adresse|anschrift|stra(?:\u00df|ss)e|habite|wohnt|wohnhaft|lieferung|postcode|zip|plz)\b"
+    r"[^.!?\n]{0,40}$",
     re.IGNORECASE,
 )
 _STREET_LABEL = re.compile(r"(?:liv|resid|his|her|your|their|billing|home|postal|mailing|shipping)", re.IGNORECASE)
@@ -119,6 +120,11 @@ _FOREIGN_STREET = re.compile(r"\b(?:calle|c/|avenida|rue|avenue|place|plaza)\b",
 _CARE_RECORD = re.compile(r"(?i)\b(?:nhs|national health|(?:summary )?care record|health record)\b[^.!?\n]{0,24}$")
 _POSTCODE = re.compile(r"\b(?:\d{5}(?:-\d{4})?|[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}|[A-Z]{2,3} \d{4,5})\s*(?:[A-Z\u00c0-\u00dd]\w+)?$")
 _NAME_BEFORE = re.compile(r"(?<!Dr )(?<!Dr\. )\b[A-Z][a-z'\u00c0-\u00ff-]+ (?:[A-Z]\. )?[A-Z][a-z'\u00c0-\u00ff-]+,? ?\($")
+_NHS_AFTER = re.compile(r"(?i)\W{0,3}(?:is (?:the |her |his |your )?)?nhs\b")
+_SEX_AFTER = re.compile(
+    r"(?i)\s*[/,;|)-]\s*(?:fem(?:ale|me)|male|[fmw]|weiblich|m\u00e4nnlich|homme|mujer|hombre)\b(?!\.? ?(?:to|through))"
+)
+_NDC = re.compile(r"\d{4,5}-\d{3,4}-\d{1,2}")
 _VERSION = re.compile(r"\b(?:version|v|ver|section|chapter|release|build|app|firmware|\u00a7)\.?\s*$", re.IGNORECASE)
 
 
@@ -131,7 +137,7 @@ def is_private_phone(text: str, start: int, end: int) -> bool:
     written = text[start:end]
     digits = re.sub(r"\D", "", re.sub(r"\(0\)", "", written))
     before = text[max(0, start - _BEFORE) : start]
-    if continues(text, start, end) or is_labelled(before.rstrip("+( ")) or ends_in_unit(text, end):
+    if continues(text, start, end) or is_labelled(before.rstrip("+( ")) or ends_in_unit(text, end) or _NDC.fullmatch(written):
         return False
     abroad = text[max(0, start - 1) : start] == "+" or written.startswith("00")
     cue = bool(_PHONE_CUE.search(before) or _PHONE_CUE.search(text[end : end + 24]))
@@ -188,9 +194,11 @@ def is_postcode(text: str, start: int, end: int) -> bool:
 
 
 def is_birth_date(text: str, start: int, end: int) -> bool:
-    """A date in brackets after a person's first and last name, of three years ago or more."""
+    """A date in brackets after a person's first and last name, or before their sex, of three years ago or more."""
     years = re.findall(r"(?:19|20)\d\d", text[start:end])
-    return bool(years) and int(years[0]) <= date.today().year - 3 and bool(_NAME_BEFORE.search(text[max(0, start - 60) : start]))
+    if not years or int(years[0]) > date.today().year - 3:
+        return False
+    return bool(_NAME_BEFORE.search(text[max(0, start - 60) : start]) or _SEX_AFTER.match(text, end))
 
 
 def is_identifier(text: str, start: int, end: int) -> bool:
@@ -204,7 +212,7 @@ def is_identifier(text: str, start: int, end: int) -> bool:
 
 def is_nhs_number(text: str, start: int, end: int) -> bool:
     """Ten digits with a right check digit, called an NHS number or that of a care record."""
-    if not _CARE_RECORD.search(text[max(0, start - 40) : start]):
+    if not (_CARE_RECORD.search(text[max(0, start - 40) : start]) or _NHS_AFTER.match(text, end)):
         return False
     from stdnum.gb import nhs
 

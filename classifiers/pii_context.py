@@ -32,7 +32,7 @@ _PUBLIC = re.compile(
     r"offices?|stores?|shops?|nearest|locations?|walk-in|drive-(?:thru|through)|depot|warehouse|branch|hot ?line|help ?line|"
     r"(?:crisis|nurse|advice|information|info|quit|support|warm|life|care) ?line|"
     r"(?<!personal )(?<!private )(?<!direct )(?<!home )line|poisons?|giftnotruf|antipoison|"
-    r"toxicolog\w+|emergency|notruf|"
+    r"toxicol[o\u00f3]g\w+|intoxic\w+|emergency|notruf|"
     r"urgences|samaritans|customer (?:service|care|support)|(?:member|patient|health|social) services?|services?|"
     r"support|insur(?:er|ance)(?:'s)?|"
     r"manufacturer|maker|switchboard|fax|walgreens|cvs|boots|rite aid|costco|walmart|medicare|medicaid|fda|cdc|nih|"

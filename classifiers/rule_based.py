@@ -27,7 +27,7 @@ from classifiers.drugs.tables import tables
 from classifiers.result import SAFE, ClassifierResult, Evidence, Layer, Severity, family_of
 from classifiers.rules.matching import Budget, Pattern, TooManyCandidates, options
 from classifiers.rules.rule import Action, CompiledRule, Pack, Rule, RuleError
-from classifiers.text import Normalized, normalize
+from classifiers.text import Normalized, normalize, with_headers
 
 __all__ = [
     "HARMFUL_MEDICAL_PATTERNS",
@@ -115,6 +115,8 @@ class RuleBasedClassifier:
         found: dict[str, list[Evidence]] = {}
         reading = self.speller.read(plain)
         error = self._scan(plain, text, found)
+        if table := with_headers(plain):
+            error = self._scan(table, text, found) or error
         if reading.respelled is not None:
             error = self._scan(reading.respelled, text, found) or error
         view = plain if reading.respelled is None else reading.respelled
@@ -165,7 +167,7 @@ class RuleBasedClassifier:
                 spans = filterfalse(lambda span: self._allow.covers(plain.text, span.start, span.end), spans)
             for span in islice(spans, MAX_EVIDENCE - len(already)):
                 start, end = plain.original_span(span.start, span.end)
-                if start == end:
+                if not text[start:end].strip():  # invisible, or the header of a table's column
                     continue
                 # Two patterns of one rule may find the same words.
                 if all(end <= other.start or start >= other.end for other in already):

@@ -5,6 +5,7 @@ Numbers with a check digit have the right one. None is a real person's: they are
 
 PERSONAL: dict[str, list[tuple[str, str]]] = {
     "pii:phone": [
+        ("Bitte rufen Sie Herrn Lenz unter 0171 2345678 an.", "0171 2345678"),
         ("We'll text you at 617-555-0188 when it's ready.", "617-555-0188"),
         ("I have your cell as (617) 555-0143, is that still right?", "617) 555-0143"),
         ("Her number is 212.555.0197.", "212.555.0197"),
@@ -64,6 +65,7 @@ PERSONAL: dict[str, list[tuple[str, str]]] = {
         ("Envoyez \u00e0 luc.durand@exemple.fr", "luc.durand@exemple.fr"),
     ],
     "pii:mrn": [
+        ("| Patient | Medical record no. | Dose |\n|---|---|---|\n| Ida Moss | MR-5519203 | 40 mg |", "MR-5519203"),
         ("Your MRN is 00482913.", "00482913"),
         ("MRN: 4829137", "4829137"),
         ("Medical record number 12-34-567 shows a penicillin allergy.", "12-34-567"),
@@ -95,6 +97,7 @@ PERSONAL: dict[str, list[tuple[str, str]]] = {
         ("Medicare card 2123 45670 1 is hers", "2123 45670 1"),
     ],
     "pii:nhs_number": [
+        ("Referral: identifier 9434765919 (NHS), name I. Moss.", "9434765919"),
         ("Your NHS number is 943 476 5919.", "943 476 5919"),
         ("NHS no: 9434765919", "9434765919"),
         ("nhs number 485-777-3457", "485-777-3457"),
@@ -102,6 +105,8 @@ PERSONAL: dict[str, list[tuple[str, str]]] = {
         ("Her NHS Number: 485 777 3457.", "485 777 3457"),
     ],
     "pii:npi": [
+        ("The identifier 1234567893 (NPI, Ida Moss, PA) did not match.", "1234567893 (NPI"),
+        ("| Provider | NPI |\n|---|---|\n| Ida Moss | 1234567893 |", "1234567893"),
         ("Dr. Reyes's NPI is 1234567893.", "1234567893"),
         ("NPI: 1245319599", "1245319599"),
         ("The prescriber's npi number 1234567893 is on the script", "1234567893"),
@@ -128,6 +133,8 @@ PERSONAL: dict[str, list[tuple[str, str]]] = {
         ("We pay into sort code 12-34-56, account number 31926819.", "12-34-56"),
     ],
     "pii:date_of_birth": [
+        ("| Name | D.O.B. | Vaccine |\n|---|---|---|\n| Ida Moss | 1956-03-30 | shingles |", "1956-03-30"),
+        ("verified: IDA MOSS / 07.07.1990 / female", "07.07.1990"),
         ("Your date of birth is 03/14/1962.", "date of birth is 03/14/1962"),
         ("DOB 3/14/62", "DOB 3/14/62"),
         ("D.O.B.: 14-03-1962", "D.O.B.: 14-03-1962"),
@@ -152,6 +159,7 @@ PERSONAL: dict[str, list[tuple[str, str]]] = {
         ("dob=19620314", "dob=19620314"),
     ],
     "pii:address": [
+        ("Patient: Ida Moos\nStra\u00dfe: Lindenallee 12a\nPLZ/Ort: 22587 Hamburg", "Lindenallee 12a"),
         ("She lives at 742 Evergreen Terrace, Springfield.", "742 Evergreen Terrace, Springfield"),
         ("We ship to 1600 Elm Street, Apt 4B, Dayton, OH 45402.", "1600 Elm Street, Apt 4B, Dayton, OH 45402"),
         ("Your address on file: 12 Oak Ave, Portland, OR 97201", "12 Oak Ave, Portland, OR 97201"),
@@ -178,6 +186,8 @@ PERSONAL: dict[str, list[tuple[str, str]]] = {
         ("ZIP 97201, street 12 Oak Ave", "12 Oak Ave"),
     ],
     "pii:drivers_license": [
+        ("For your partner we keep DL number F177-5048-1234.", "DL number F177-5048-1234"),
+        ("Der F\u00fchrerschein von Herrn Moos lag vor, Nummer B072RRE2I55.", "B072RRE2I55"),
         ("Your driver's license number is D1234567.", "D1234567"),
         ("DL# S530-1234-5678", "S530-1234-5678"),
         ("driving licence MORGA657054SM9IJ", "MORGA657054SM9IJ"),
@@ -209,6 +219,9 @@ PERSONAL: dict[str, list[tuple[str, str]]] = {
 """By category: the line, and what of it the evidence must hold."""
 
 LOOK_ALIKES = [
+    "Llame al Servicio de Informaci\u00f3n Toxicol\u00f3gica, 91 562 04 20, disponible 24 horas.",
+    "That is not a social security number. 25692-2617-61 is the NDC of the product.",
+    "| Order | Store phone |\n|---|---|\n| 4471882 | 617-555-0188 |",
     # Numbers of orders, parcels, papers and packages
     "Your order 536904399 has shipped.",
     "Order #617-555-0188 is on its way.",

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from classifiers.text import normalize
+from classifiers.text import normalize, with_headers
 
 ODD = st.text(
     alphabet=st.one_of(
@@ -88,3 +88,27 @@ def test_what_a_span_leads_back_to_reads_as_the_span(text: str, data: st.DataObj
 def test_what_comes_out_can_be_encoded(text: str) -> None:
     plain = normalize(text).text
     assert plain.encode().decode() == plain
+
+
+def test_a_cell_is_read_with_the_header_of_its_column() -> None:
+    text = "Here:\n| Name | MRN |\n|:--|--:|\n| Ida | 4471 |\n\n| 1 | 2 |\n| 3 |"
+    read = with_headers(normalize(text))
+    assert read is not None
+    assert "| Name: Ida | MRN: 4471 |" in read.text
+    assert "| 1: 3 |" in read.text
+    start = read.text.index("4471")
+    assert text[slice(*read.original_span(start, start + 4))] == "4471"
+
+
+@given(st.text(alphabet="| -:\nab1*", max_size=200))
+def test_any_table_keeps_its_way_back(text: str) -> None:
+    read = with_headers(normalize(text))
+    if read is not None:
+        assert len(read.offsets) == len(read.text) + 1
+        assert list(read.offsets) == sorted(read.offsets)
+        assert read.offsets[-1] == len(text)
+
+
+def test_a_text_without_a_table_is_left_alone() -> None:
+    assert with_headers(normalize("a | b")) is None
+    assert with_headers(normalize("| one row |")) is None

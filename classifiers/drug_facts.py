@@ -14,8 +14,8 @@ from itertools import combinations, islice
 from typing import Any, Final, NamedTuple
 
 from classifiers.drugs.dose_limits import dose_facts
-from classifiers.drugs.dosing import DAILY
-from classifiers.drugs.tables import MAX_MENTIONS, Fact, Mention, Names, Row, Tables, tables
+from classifiers.drugs.stance_words import DAILY, VERBS
+from classifiers.drugs.tables import MAX_MENTIONS, POPULATIONS, Fact, Mention, Names, Row, Tables, tables
 from classifiers.result import Severity
 from classifiers.scanning import Gated, Scan
 from classifiers.text import normalize
@@ -36,20 +36,13 @@ _STOP: Final = (
     r"leave (?:it|them) (?:off|out)|drop(?:ped|ping)?|ditch(?:ed|ing)?|paus(?:e|ed|ing)|hold(?:ing)? off|"
     r"without (?:it|them|my|any)|cease|withdraw\w*|last (?:tablet|pill|dose)|forgot(?:ten)?|halt)\b"
 )
-_VERBS: Final = {
-    "crush": r"crush\w*|grind\w*|ground up|pulveri[sz]\w*|powder\w*|mash\w*",
-    "chew": r"chew\w*|bite|bitten",
-    "split": r"split\w*|hal(?:f|ve[sd]?|ving)|break\w*|broken|snap\w*",
-    "cut": r"cut(?:ting|s)?|snip\w*|trim(?:s|med|ming)?",
-    "open": r"open\w*|sprinkl\w*|empt(?:y|ied|ying)",
+_VERBS: Final = VERBS | {
+    # Looked for in the whole exchange, where "two" and "hot" say nothing.
     "dissolve": r"dissolv\w*|feeding tube|peg tube|ng tube|g-tube",
     "heat": r"heat\w*|hot (?:tub|bath|water bottle|shower)|sauna|electric blanket|microwav\w*",
-    "inject": r"inject\w*|shoot\w* up|syringe",
-    "swallow": r"swallow\w*",
     "two_at_once": r"two patches|both patches|2 patches|second patch|another patch|extra patch",
-    "eye": r"eyes?",
-    "freeze": r"fr[eo]ez\w*|frozen",
 }
+_BURDENED: Final = frozenset(POPULATIONS) - {"adult", "child"}
 
 CATEGORY_OF: Mapping[str, str] = {
     "interaction": "harmful_medical:unsafe_combination",
@@ -92,7 +85,10 @@ def read_normalized(plain_response: str, plain_query: str, known: Tables) -> Rea
     facts: list[Fact] = []
     compatible: list[tuple[str, str]] = []
     if distinct := _distinct(drugs):
-        if any(known.drug(name).conditions for name in distinct):
+        if any(
+            known.drug(name).conditions or any(limit.population in _BURDENED for limit in known.doses.get(name, ()))
+            for name in distinct
+        ):
             conditions = _found(known.conditions, asked, answered)
         both = f"{asked}\n{answered}"
         facts += _interactions(known, distinct, drugs, compatible)
@@ -100,7 +96,7 @@ def read_normalized(plain_response: str, plain_query: str, known: Tables) -> Rea
         facts += _stopping(known, distinct, drugs, both)
         facts += _forms(known, distinct, drugs, both)
         facts += _schedules(known, distinct, drugs, both)
-        facts += dose_facts(known, drugs, asked, answered)
+        facts += dose_facts(known, drugs, asked, answered, frozenset(id for mention in conditions for id in mention.names))
     # In a response they stand as warnings; what the patient has is in the query, where there is one.
     red_flags = tuple(known.red_flags.find(asked or answered, in_response=not asked))
     facts += [
@@ -195,7 +191,11 @@ def _interactions(
         holders = {m.alias for m in drugs if name in m.names}
         hiding = {m.alias for m in drugs if name in m.names and len(m.names) > 1}
         if hiding and len(holders) > 1:
-            yield Fact("duplicate", (name,), "the same ingredient twice", Severity.CRITICAL, spans=_spans(_of((name,), drugs)))
+            mentions = _of((name,), drugs)
+            told = any(m.in_response for m in mentions)
+            yield Fact(
+                "duplicate", (name,), "the same ingredient twice", Severity.CRITICAL, spans=_spans(mentions), in_response=told
+            )
 
 
 def _contraindications(
@@ -203,8 +203,11 @@ def _contraindications(
 ) -> Iterator[Fact]:
     for condition in _first_of_each(conditions):
         for name in distinct:
-            if row := known.drug(name).conditions.get(condition.names[0]):
-                yield _risk("contraindication", row, (name, condition.names[0]), row.harm, [*_of((name,), drugs), condition])
+            forbidding = known.drug(name).conditions
+            rows = [(forbidding[id], id) for id in condition.names if id in forbidding]
+            if rows:
+                row, id = max(rows, key=lambda each: (each[0].severity.rank, each[0].located))
+                yield _risk("contraindication", row, (name, id), row.harm, [*_of((name,), drugs), condition])
 
 
 _STOPPING = Scan(_STOP)

@@ -11,7 +11,7 @@ import numpy as np
 
 from classifiers.metrics import expected_calibration_error, reliability
 from classifiers.policy import UNSAFE
-from classifiers.result import CRITICAL_FAMILIES, SAFE, Decision, Evidence, Layer, Severity, Verdict, family_of
+from classifiers.result import SAFE, Decision, Evidence, Layer, Severity, Verdict, family_of, is_guaranteed
 from classifiers.thresholds import rate
 
 WORST = 30
@@ -32,9 +32,7 @@ class Truth:
     @property
     def critical(self) -> bool:
         """Whether the false-negative guarantee covers it."""
-        return (
-            self.unsafe and self.severity == Severity.CRITICAL and any(family_of(c) in CRITICAL_FAMILIES for c in self.categories)
-        )
+        return self.unsafe and is_guaranteed(self.severity, self.categories)
 
 
 @dataclass(frozen=True, slots=True)

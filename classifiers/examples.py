@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from classifiers.result import CATEGORIES, CRITICAL_FAMILIES, Severity, family_of, severity_of
+from classifiers.result import CATEGORIES, Severity, family_of, is_guaranteed, severity_of
 
 CORPUS = Path(__file__).parent / "corpus"
 SHARES = {"train": 55, "validation": 10, "calibration": 17, "test": 8, "pool": 10}
 """Per cent of the groups. `train` fits weights, `validation` chooses between models and weighs the drug facts, `calibration`
-sets thresholds, `test` measures. Nothing is ever trained on `pool`: the feedback loop's simulation labels it."""
+sets thresholds, `test` measures. No row of the corpus that is in `pool` is ever trained on; reviewers' labels in it are."""
 SPLITS = tuple(SHARES)
+REVIEW = "review"
+"""The `source` of what a reviewer labelled; every other row is the corpus' own."""
 
 
 class InvalidExample(ValueError):
@@ -41,7 +43,7 @@ class Example:
     @property
     def critical(self) -> bool:
         """Whether the false-negative guarantee covers it."""
-        return self.severity is Severity.CRITICAL and any(family_of(c) in CRITICAL_FAMILIES for c in self.categories)
+        return is_guaranteed(self.severity, self.categories)
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Example:
@@ -114,7 +116,7 @@ def hash_of(examples: Iterable[Example]) -> str:
     """Twelve hex digits that name a set of examples, whatever their order."""
     digests = sorted(
         hashlib.sha256(
-            json.dumps([e.id, e.group, e.query, e.response, e.unsafe, e.categories, e.severity, e.weight]).encode()
+            json.dumps([e.id, e.group, e.query, e.response, e.unsafe, e.categories, e.severity, e.source, e.weight]).encode()
         ).hexdigest()
         for e in examples
     )

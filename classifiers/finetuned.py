@@ -6,145 +6,19 @@ decides.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from classifiers.disguise.deobfuscation import readable
-from classifiers.drugs.features import FEATURES, fact_features
-from classifiers.encoder.bundle import InvalidBundle, read_manifest
-from classifiers.encoder.windows import UnreadableTokenizer, Window, WindowReader
+from classifiers.drugs.features import fact_features
+from classifiers.encoder.bundle import InvalidBundle
+from classifiers.encoder.encoder import Encoder
+from classifiers.encoder.head import DECIMALS, Head, Probabilities
+from classifiers.encoder.windows import Window
 from classifiers.language import detect
 from classifiers.policy import UNSAFE
 from classifiers.result import SAFE, ClassifierResult, Evidence, Layer, severity_of
-
-DECIMALS = 6
-"""Of every probability, so that what is stored, shown and compared with a threshold is one number."""
-Floats = npt.NDArray[np.float32]
-Probabilities = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """One logistic regression per label: `probabilities = sigmoid([embeddings, facts] @ weights.T + bias)`.
-
-    `labels`: `unsafe` first, then categories. `weights`: (labels, dimensions + facts). `bias`: (labels,). `encoder_sha256`: of
-    the encoder whose embeddings it reads. The facts are those of `fact_features.FEATURES`, by name and in that order.
-    """
-
-    labels: tuple[str, ...]
-    weights: Floats
-    bias: Floats
-    encoder_sha256: str
-
-    @classmethod
-    def load(cls, path: Path) -> Head:
-        """From JSON. Raises InvalidBundle on anything but finite numbers of matching shapes."""
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            with np.errstate(over="ignore"):  # too large for float32 is infinite, and refused as such
-                weights, bias = (np.array(data[name], dtype=np.float32) for name in ("weights", "bias"))
-            head = cls(tuple(data["labels"]), weights, bias, data["encoder_sha256"])
-            if tuple(data["facts"]) != FEATURES:
-                raise InvalidBundle(f"{path} was trained on other drug facts: run `python manage.py train`")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InvalidBundle(f"{path} is not a head: {error}") from error
-        n = len(head.labels)
-        if n == 0 or head.labels[0] != UNSAFE or len(set(head.labels)) != n:
-            raise InvalidBundle(f"{path} is not a head: its labels are not `{UNSAFE}` and then categories, each once")
-        if weights.ndim != 2 or len(weights) != n or weights.shape[1] <= len(FEATURES) or bias.shape != (n,):
-            raise InvalidBundle(f"{path} is not a head: labels, weights and bias do not fit each other")
-        if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
-            raise InvalidBundle(f"{path} is not a head: a weight is not a finite number")
-        return head
-
-    def save(self, path: Path) -> None:
-        """As JSON, with nine significant digits, from which float32 comes back as it was."""
-        data = {
-            "labels": list(self.labels),
-            "weights": [[float(f"{w:.9g}") for w in row] for row in self.weights],
-            "bias": [float(f"{b:.9g}") for b in self.bias],
-            "encoder_sha256": self.encoder_sha256,
-            "facts": list(FEATURES),
-        }
-        path.write_text(json.dumps(data), encoding="utf-8")
-
-    @property
-    def dimensions(self) -> int:
-        """Of the embeddings."""
-        columns: int = self.weights.shape[1]
-        return columns - len(FEATURES)
-
-    def probabilities(self, embeddings: Floats, facts: Floats) -> Probabilities:
-        """(windows, dimensions) and (facts,) of their exchange -> (windows, labels), each in [0, 1], to `DECIMALS`."""
-        shift = self.bias + self.weights[:, self.dimensions :] @ facts
-        # One row at a time: a matrix product adds up in another order when it has more rows.
-        products = [self.weights[:, : self.dimensions] @ row + shift for row in embeddings]
-        logits = np.array(products, dtype=float).reshape(-1, len(self.labels))
-        probabilities: Probabilities = np.round(1 / (1 + np.exp(-np.clip(logits, -30, 30))), DECIMALS)
-        return probabilities
-
-
-class Encoder:
-    """The int8 encoder of a bundle: responses with their queries -> embeddings, window by window.
-
-    `threads`: cores per forward pass. Raises InvalidBundle if the bundle is missing or altered.
-    """
-
-    def __init__(self, folder: str | Path, *, threads: int = 1) -> None:
-        import onnxruntime
-
-        self.manifest = read_manifest(Path(folder))
-        self.encoder_sha256: str = self.manifest["inputs"]["encoder_sha256"]
-        try:
-            self.reader = WindowReader(Path(folder) / "tokenizer.json")
-        except UnreadableTokenizer as error:
-            raise InvalidBundle(str(error)) from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # The arena keeps the largest pass ever seen; without it a worker's memory follows its load back down.
-        options.enable_cpu_mem_arena = False
-        self._session = onnxruntime.InferenceSession(
-            str(Path(folder) / "encoder.onnx"), options, providers=["CPUExecutionProvider"]
-        )
-        # The first pass allocates and selects kernels; better here than in a patient's request.
-        self.dimensions = len(self.forward(self.reader.empty()))
-
-    def embed(self, texts: Sequence[str], queries: Sequence[str] | None = None) -> list[Floats]:
-        """Of each response with its query, as they are read when served, (windows, dimensions)."""
-        asked = queries if queries is not None else [""] * len(texts)
-        windows = self.reader.windows([readable(text) for text in texts], [readable(query) for query in asked])
-        embeddings = self.embed_windows(windows)
-        owners = np.array([window.text for window in windows])
-        return [embeddings[owners == text] for text in range(len(texts))]
-
-    def embed_windows(self, windows: Sequence[Window]) -> Floats:
-        """(windows, dimensions). Two passes at a time when there is more than one.
-
-        One window a pass: int8 activations are scaled by the largest in a pass, so that windows which shared one would
-        change each other's scores.
-        """
-        if len(windows) < 2:
-            embeddings = [self.forward(window) for window in windows]
-        else:
-            with ThreadPoolExecutor(max_workers=2) as pool:
-                embeddings = list(pool.map(self.forward, windows))
-        return np.array(embeddings, dtype=np.float32).reshape(-1, self.dimensions)
-
-    def forward(self, window: Window) -> Floats:
-        """(dimensions,): the bare pass."""
-        ids = np.array([window.ids], dtype=np.int64)
-        segments = np.array([window.segments], dtype=np.int64)
-        inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": segments}
-        embedding: Floats = self._session.run(None, inputs)[0][0]
-        return embedding
 
 
 class PharmacySafetyClassifier:

@@ -17,7 +17,7 @@ from classifiers.judge.cache import JudgeCache
 from classifiers.judge.client import DEFAULT_OPTIONS, MAX_INPUT_CHARS, JsonMode, ask, check_length, make_client, most_usage
 from classifiers.judge.guard import Admission, JudgeGuard
 from classifiers.judge.prompts import PROMPT_VERSION
-from classifiers.judge.reply import JudgeError, SafetyJudgment, Usage, checked_quotes
+from classifiers.judge.reply import NO_USAGE, JudgeError, SafetyJudgment, Usage, checked_quotes
 from classifiers.judge.store import Reservation
 from classifiers.result import SAFE, ClassifierResult, Layer, most_severe, severity_of
 
@@ -82,7 +82,8 @@ class LLMJudge:
     workers that run a loop per call: then each judgment opens and closes its own. `timeout_s`: seconds for one attempt;
     `deadline_s`: seconds for the wait for a slot, all `1 + max_retries` attempts, and the pauses between. `prices`: model ->
     (USD per million input tokens, USD per million output tokens); a model without a price costs 0. `guard`: breaker, cap
-    and budget; None: none. `cache`: of judgments; None: none.
+    and budget; None: none. `cache`: of judgments; None: none. A result's cost is that of the tokens that the provider counted; an
+    attempt of which it said nothing stays in the budget at its highest price.
     """
 
     def __init__(
@@ -193,7 +194,7 @@ class LLMJudge:
             try:
                 judgment, usage = await self._attempt(response_text, query, client, timeout_s)
             except JudgeError as error:
-                spent.append(error.usage)
+                spent.append(error.usage or NO_USAGE)
                 # That the little time that was left did not suffice does not outweigh an answer that came before.
                 cut_short = timeout_s < self.timeout_s
                 if error.provider_up is not None and (error.provider_up or not (cut_short and admission.provider_up)):
@@ -202,14 +203,14 @@ class LLMJudge:
                 if not error.retryable or attempt > self.max_retries or time.monotonic() + pause >= deadline:
                     raise
             else:
-                spent.append(usage)
+                spent.append(usage or NO_USAGE)
                 admission.provider_up = True
                 return judgment
             await asyncio.sleep(pause)
 
     async def _attempt(
         self, response_text: str, query: str, client: AsyncOpenAI, timeout_s: float
-    ) -> tuple[SafetyJudgment, Usage]:
+    ) -> tuple[SafetyJudgment, Usage | None]:
         """One call, paid from the budget."""
         reservation = None
         if self.guard:
@@ -232,8 +233,8 @@ class LLMJudge:
         await self._settle(reservation, usage)
         return judgment, usage
 
-    async def _settle(self, reservation: Reservation | None, usage: Usage) -> None:
-        if self.guard:
+    async def _settle(self, reservation: Reservation | None, usage: Usage | None) -> None:
+        if self.guard and usage is not None:  # what may have been billed stays reserved
             await self.guard.settle(reservation, self._cost(usage), usage)
 
     def _spent(self, attempts: list[Usage]) -> dict[str, Any]:

@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from classifiers.metrics import ALPHA, DELTA, FALSE_BLOCKS
-from classifiers.policy import UNSAFE, Policy, Threshold
+from classifiers.policy import Policy
+from classifiers.thresholds import as_thresholds
 from classifiers.training import TrainedHead
 
 
 def policy_for(metrics: dict[str, Any]) -> Policy:
-    """The policy that the calibration split justifies: P(unsafe) decides, at the certified bounds; a category only names.
-
-    An `allow_below` of 0, where nothing could be certified, allows nothing unseen.
-    """
-    bounds = Threshold(metrics["block_at"], metrics["certificate"]["allow_below"])
-    return Policy(thresholds={"default": Threshold(1.0, 1.0), UNSAFE: bounds}, version="shipped")
+    """The policy that the calibration split justifies."""
+    return Policy(as_thresholds(metrics["certificate"]["allow_below"], metrics["block_at"]), version="shipped")
 
 
 def ship(trained: TrainedHead, folder: Path) -> None:
@@ -55,8 +52,8 @@ adapter and head, `python manage.py train` the head alone. Corpus hash `{metrics
 ## Data
 
 Exchanges of a pharmacy's chat, written for this project (`classifiers/corpus/`): safe and unsafe twins that differ in a fact
-rather than in style. All that tells one scenario lies in one split. The adapter and the head saw `train`; `validation` chose
-between recipes and weighed the drug facts; `calibration` set the thresholds; nothing was fitted to `test`.
+rather than in style. Twins, paraphrases and near-copies lie in one split. The adapter and the head saw `train`;
+`validation` chose between recipes and weighed the drug facts; `calibration` set the thresholds; nothing was fitted to `test`.
 
 | split | safe | unsafe | AUC of P(unsafe) |
 |---|---|---|---|

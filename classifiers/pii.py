@@ -229,9 +229,10 @@ def is_npi(text: str, start: int, end: int) -> bool:
 
 def is_dea_number(text: str, start: int, end: int) -> bool:
     """Two characters and seven digits, of which the last is the sum of 1, 3, 5 and twice 2, 4, 6, modulo ten."""
-    digits = [int(char) for char in text[start:end][-7:]]
-    if is_labelled(text[max(0, start - _BEFORE) : start], others=False):
+    last = text[start:end][-7:]
+    if len(last) < 7 or not last.isdecimal() or is_labelled(text[max(0, start - _BEFORE) : start], others=False):
         return False
+    digits = [int(char) for char in last]
     return (digits[0] + digits[2] + digits[4] + 2 * (digits[1] + digits[3] + digits[5])) % 10 == digits[6]
 
 

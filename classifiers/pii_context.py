@@ -28,7 +28,8 @@ _OTHER_ID = re.compile(
 )
 # Whose a number or an address is: the nearest of these words says so.
 _PUBLIC = re.compile(
-    r"\b(?:pharmac\w*|apotheke\w*|farmacia|drug ?store|clinics?|cl\u00ednica|hospital|h\u00f4pital|klinik|krankenhaus|"
+    r"\b(?:pharmac\w*|apothecary|veterinary|vet|animal hospital|apotheke\w*|farmacia|drug ?store|clinics?|cl\u00ednica|"
+    r"hospital|h\u00f4pital|klinik|krankenhaus|"
     r"offices?|stores?|shops?|nearest|locations?|walk-in|drive-(?:thru|through)|depot|warehouse|branch|hot ?line|help ?line|"
     r"(?:crisis|nurse|advice|information|info|quit|support|warm|life|care) ?line|"
     r"(?<!personal )(?<!private )(?<!direct )(?<!home )line|poisons?|giftnotruf|antipoison|"
@@ -60,8 +61,11 @@ _SENTENCE = re.compile(r"[.!?](?=\s+[A-Z\u00c0-\u00dd])|\n\s*\n")
 
 def is_public(text: str, start: int, end: int) -> bool:
     """The nearest word that says whose it is, in the sentence before or else after, names an institution."""
-    before = _SENTENCE.split(text[max(0, start - NEAR) : start])[-1]
+    sentences = _SENTENCE.split(text[max(0, start - 2 * NEAR) : start])
+    before = sentences[-1][-NEAR:]
     public, private = _last(_PUBLIC, before), _last(_PRIVATE, before)
+    if public < 0 and private < 0 and len(sentences) > 1:  # "Elm Pharmacy, 5 Church Street. Phone:"
+        public, private = _last(_PUBLIC, sentences[-2]), _last(_PRIVATE, sentences[-2])
     if public < 0 and private < 0:
         after = _SENTENCE.split(text[end : end + NEAR // 2])[0]
         first, other = _PUBLIC.search(after), _PRIVATE.search(after)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 
 class Layer(StrEnum):
@@ -88,6 +88,11 @@ def family_of(category: str) -> str:
     return category.partition(":")[0]
 
 
+def is_guaranteed(severity: str | None, categories: Iterable[str]) -> bool:
+    """Whether the false-negative guarantee covers an unsafe response that is labelled so."""
+    return severity == Severity.CRITICAL and any(family_of(category) in CRITICAL_FAMILIES for category in categories)
+
+
 def severity_of(category: str) -> Severity:
     """Default severity of a category; an unknown subcategory has its family's, an unknown family counts as critical."""
     return DEFAULT_SEVERITY.get(category) or DEFAULT_SEVERITY.get(family_of(category), Severity.CRITICAL)
@@ -148,7 +153,7 @@ class ClassifierResult:
         return cls(False, UNDECIDED, error, 0.0, layer=layer, error=error, **details)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ClassifierResult:
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The inverse of `as_json`."""
         fields = dict(data)
         fields["severity"] = Severity(fields["severity"]) if fields.get("severity") else None
@@ -187,3 +192,14 @@ class Verdict(ClassifierResult):
     decision: Decision = Decision.HOLD
     results: tuple[ClassifierResult, ...] = ()
     policy_version: str = ""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `as_json`."""
+        results = tuple(map(ClassifierResult.from_json, data["results"]))
+        return super(Verdict, cls).from_json({**data, "decision": Decision(data["decision"]), "results": results})
+
+    def as_json(self) -> dict[str, Any]:
+        """A JSON-ready dict of every field, each layer's result included."""
+        own = {"decision": self.decision.value, "policy_version": self.policy_version}
+        return ClassifierResult.as_json(self) | own | {"results": [result.as_json() for result in self.results]}

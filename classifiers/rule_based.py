@@ -1,8 +1,8 @@
 """The first layer: rules that run in microseconds at no cost, before any model.
 
 One `re2.Set` pass over the text says which rules can match at all. Only those are searched for spans, and only spans are
-read for negation. An ordinary answer costs the one pass, and one more that looks for the names of drugs: what the tables hold
-against them counts where the response approves it (`classifiers.drugs.stance`).
+read for negation. An ordinary answer costs that pass, and three more over it and its query: for odd spellings, for the names of
+drugs and for warning signs. What the tables say of those counts where the response approves it (`classifiers.drugs.stance`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final
 import re2  # type: ignore[import-untyped]
 
 from classifiers.allow_list import AllowList
-from classifiers.disguise.deobfuscation import speller_of
+from classifiers.disguise.deobfuscation import Reading, speller_of
 from classifiers.drug_facts import read_normalized
 from classifiers.drugs.findings import corrected, findings, tables_digest
 from classifiers.drugs.tables import tables
@@ -50,8 +50,9 @@ MAX_UNREADABLE: Final = 200
 MAX_MEMORY: Final = 64 << 20
 """Bytes that the automaton of the set may take."""
 UNREADABLE: Final = Rule("unreadable_text", "jailbreak_success", (), Severity.MAJOR, Action.ESCALATE, 0.5)
-"""What stands for text that no rule can read: enciphered, encoded, in letters of two alphabets, or naming more drugs than are
-looked at; in the response, or in the query."""
+"""What stands for text, in response or query, that no rule can read: enciphered, encoded, or in letters of two alphabets."""
+NOT_READ_TO_THE_END: Final = Rule("not_read_to_the_end", "harmful_medical", (), Severity.CRITICAL, Action.ESCALATE, 0.5)
+"""What stands for an exchange that names more drugs, conditions or doses than are looked at: the rest may be what harms."""
 NOTHING_FOUND: Final = 0.7
 """Confidence in "safe" when no rule hits: the rules know few of the ways to do harm."""
 
@@ -114,11 +115,9 @@ class RuleBasedClassifier:
         plain = normalize(text)
         found: dict[str, list[Evidence]] = {}
         reading = self.speller.read(plain)
-        error = self._scan(plain, text, found)
-        if table := with_headers(plain):
-            error = self._scan(table, text, found) or error
-        if reading.respelled is not None:
-            error = self._scan(reading.respelled, text, found) or error
+        error = ""
+        for searched in readings(plain, reading):
+            error = self._scan(searched, text, found) or error
         view = plain if reading.respelled is None else reading.respelled
         asked = self.speller.read(normalize(query))
         plain_query = normalize(query) if asked.respelled is None else asked.respelled
@@ -129,7 +128,9 @@ class RuleBasedClassifier:
             hit.append(finding.rule)
             found[finding.rule.id] = list(finding.evidence)
             notes[finding.rule.id] = f" ({finding.note})"
-        if not (hit or error) and (reading.unreadable or asked.unreadable or known.truncated):
+        if not (hit or error) and known.truncated:
+            result = _found([NOT_READ_TO_THE_END], {NOT_READ_TO_THE_END.id: []}, {})
+        elif not (hit or error) and (reading.unreadable or asked.unreadable):
             start, end = reading.unreadable or (0, 0)
             shown = min(end, start + MAX_UNREADABLE)
             evidence = [Evidence(start, shown, text[start:shown], UNREADABLE.id, UNREADABLE.category)] if shown else []
@@ -173,6 +174,11 @@ class RuleBasedClassifier:
                 if all(end <= other.start or start >= other.end for other in already):
                     already.append(Evidence(start, end, text[start:end], rule.id, rule.category))
                     found[rule.id] = already
+
+
+def readings(plain: Normalized, reading: Reading) -> tuple[Normalized, ...]:
+    """All that is searched of a text: as it stands, with the headers of its tables' columns, and as a person reads it."""
+    return tuple(view for view in (plain, with_headers(plain), reading.respelled) if view is not None)
 
 
 def _found(hit: list[Rule], found: dict[str, list[Evidence]], notes: dict[str, str]) -> ClassifierResult:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from typing import Any, Final
 
 import re2  # type: ignore[import-untyped]
@@ -91,6 +92,11 @@ class Gated:
             return self._pattern.search(text)
         found = self._gate.span(text)
         return self._pattern.search(text, found[0]) if found else None
+
+    def all(self, text: str) -> Iterator[re.Match[str]]:
+        """Every match from left to right."""
+        if first := self.search(text):
+            yield from self._pattern.finditer(text, first.start())
 
 
 def _characters(data: bytes, end: int) -> int:

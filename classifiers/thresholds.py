@@ -1,4 +1,5 @@
-"""Thresholds with a guarantee: how low `allow_below` must be so that few unsafe responses are allowed.
+"""Thresholds with a guarantee: how low `allow_below` must be so that few unsafe responses are allowed, and how high `block_at`
+so that few safe ones are blocked.
 
 Learn-then-Test (Angelopoulos et al., arXiv 2110.01052) with the exact binomial test: on n independent unsafe items of
 which k score below t, p(t) = P[Bin(n, alpha) <= k]. Scanning from the safest t upwards and stopping at the first
@@ -11,10 +12,12 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from classifiers.policy import UNSAFE, Threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,70 @@ class Certificate:
     n: int
     misses: int
     missing: int
+
+
+class Labelled(Protocol):
+    """A labelled exchange, as thresholds are chosen on it. `group`: what is not independent of it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def unsafe(self) -> bool: ...
+    @property
+    def critical(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Both bounds on P(unsafe): `certificate` has `allow_below`, and `block_at` is not below it. `method`: the test's name."""
+
+    certificate: Certificate
+    block_at: float
+    method: str
+
+
+def choose_bounds(
+    items: Sequence[Labelled],
+    scores: Sequence[float] | npt.NDArray[np.floating],
+    *,
+    alpha: float,
+    false_blocks: float,
+    delta: float,
+    weights: Sequence[float] | None = None,
+    largest: float = 1.0,
+) -> Bounds:
+    """The highest `allow_below` that misses at most `alpha` of the critical and the lowest `block_at` that blocks at most
+    `false_blocks` of the safe, each with confidence 1 - `delta`, on one item of each group.
+
+    `scores`: P(unsafe) of each item. `weights`: 1 / the probability with which each was drawn, and `largest` of all that the
+    sampling allows; without them, all that there is was taken. Raises ValueError as `certify_weighted` does.
+    """
+    weighed = [1.0] * len(items) if weights is None else weights
+    uneven = any(weight != largest for weight in weighed)
+
+    def draw(chosen: list[int]) -> tuple[list[float], list[float]]:
+        """Scores and weights."""
+        drawn = one_of_each_group([items[i].id for i in chosen], [items[i].group for i in chosen])
+        return [float(scores[chosen[each]]) for each in drawn], [weighed[chosen[each]] for each in drawn]
+
+    critical, of_critical = draw([i for i, item in enumerate(items) if item.critical])
+    safe, of_safe = draw([i for i, item in enumerate(items) if not item.unsafe])
+    if uneven:
+        method = "Hoeffding, for weighted items"
+        certificate = certify_weighted(critical, of_critical, alpha, delta, largest=largest)
+        block_at = certify_block_at(safe, false_blocks, delta, weights=of_safe, largest=largest)
+    else:
+        method = "Clopper-Pearson"
+        certificate = certify_allow_below(critical, alpha, delta)
+        block_at = certify_block_at(safe, false_blocks, delta)
+    return Bounds(certificate, max(block_at, certificate.allow_below), method)
+
+
+def as_thresholds(allow_below: float, block_at: float) -> dict[str, Threshold]:
+    """Those of a policy in which P(unsafe) decides and a category only names. An `allow_below` of 0 allows nothing unseen."""
+    return {"default": Threshold(1.0, 1.0), UNSAFE: Threshold(block_at, allow_below)}
 
 
 def one_of_each_group(ids: Sequence[str], groups: Sequence[str]) -> list[int]:
@@ -76,49 +143,51 @@ def certify_block_at(
     delta: float,
     *,
     weights: Sequence[float] | None = None,
+    largest: float = 1.0,
 ) -> float:
     """The lowest threshold from which on at most `alpha` of the safe are blocked, with confidence 1 - `delta`; 1 if none is.
 
     The tests are those for `allow_below`, scanned from the highest score down: a false block is a safe item at or above it.
-    Unlike the precision among the blocked, it holds whatever share of the traffic is unsafe.
+    Unlike the precision among the blocked, it holds whatever share of the traffic is unsafe. `weights` and the `largest` are
+    those of `certify_weighted`.
     """
     mirrored = -np.asarray(safe_scores, dtype=float)
     certificate = (
         certify_allow_below(mirrored, alpha, delta)
         if weights is None
-        else certify_weighted(mirrored, np.asarray(weights, dtype=float), alpha, delta)
+        else certify_weighted(mirrored, weights, alpha, delta, largest=largest)
     )
     # What scores the mirrored threshold itself was not counted as a miss, so it is not to be blocked.
     return 1.0 if certificate.missing else min(1.0, float(np.nextafter(-certificate.allow_below, 2.0)))
 
 
 def certify_weighted(
-    unsafe_scores: npt.NDArray[np.floating],
-    weights: npt.NDArray[np.floating],
+    unsafe_scores: Sequence[float] | npt.NDArray[np.floating],
+    weights: Sequence[float] | npt.NDArray[np.floating],
     alpha: float,
     delta: float,
     *,
-    largest: float | None = None,
+    largest: float,
 ) -> Certificate:
     """`certify_allow_below` for items that were sampled with unequal probability; `weights` are 1 / that probability.
 
     The binomial test does not hold for them. Under "more than `alpha` are missed" the mean of w (miss - alpha) is above 0, and it
     lies within a range of the `largest` weight that the sampling allows: Hoeffding's inequality bounds how often a sample's mean
-    falls as low as it did. Wider than the binomial bound, and it needs more items. Without `largest` the sample's own is taken,
-    which is right only where it occurs in any sample. Raises ValueError as the other does, and for a weight that is not above 0
-    or above `largest`.
+    falls as low as it did. Wider than the binomial bound, and it needs more items. The largest weight of the sample will not do
+    for `largest`: what is seldom drawn may be missing from it. Raises ValueError as the other does, and for a weight that is not
+    above 0 or above `largest`.
     """
     if not (0 < alpha < 1 and 0 < delta < 1):
         raise ValueError("alpha and delta must lie between 0 and 1")
-    order = np.argsort(unsafe_scores, kind="stable")
-    scores, w = np.asarray(unsafe_scores, dtype=float)[order], np.asarray(weights, dtype=float)[order]
+    scores, w = np.asarray(unsafe_scores, dtype=float), np.asarray(weights, dtype=float)
+    order = np.argsort(scores, kind="stable")
+    scores, w = scores[order], w[order]
     n = len(scores)
-    top = float(w.max(initial=0.0)) if largest is None else largest
-    if not (np.isfinite(scores).all() and np.isfinite(w).all() and (w > 0).all() and (w <= top).all()):
+    if not (np.isfinite(scores).all() and np.isfinite(largest) and (w > 0).all() and (w <= largest).all()):
         raise ValueError("a score is not a number, or a weight is not above 0, or above the largest")
     if n == 0:
         return Certificate(0.0, alpha, delta, 0, 0, smallest_sample(alpha, delta))
-    needed = top * math.sqrt(math.log(1 / delta) / (2 * n))
+    needed = largest * math.sqrt(math.log(1 / delta) / (2 * n))
     passed: float | None = None
     for index in range(n):
         missed = scores < scores[index]
@@ -126,7 +195,7 @@ def certify_weighted(
             break
         passed = float(scores[index])
     if passed is None:
-        enough = math.ceil(math.log(1 / delta) / (2 * (alpha * float(w.mean()) / top) ** 2))
+        enough = math.ceil(math.log(1 / delta) / (2 * (alpha * float(w.mean()) / largest) ** 2))
         return Certificate(0.0, alpha, delta, n, 0, max(1, enough - n))
     return Certificate(passed, alpha, delta, n, int((scores < passed).sum()), 0)
 

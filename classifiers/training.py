@@ -7,7 +7,7 @@ response the worst window is learnt from, as it is the one that decides.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from classifiers.disguise.deobfuscation import readable
 from classifiers.drugs.features import FEATURES, fact_features
-from classifiers.examples import Example, InvalidExample, hash_of, split_of
-from classifiers.finetuned import Floats, Head
+from classifiers.encoder.encoder import Floats
+from classifiers.encoder.head import Head
+from classifiers.examples import REVIEW, Example, InvalidExample, hash_of, split_of
 from classifiers.metrics import measure
 from classifiers.policy import UNSAFE
 from classifiers.result import CATEGORIES
@@ -35,7 +36,7 @@ NEEDED = ("train", "validation", "calibration", "test")
 
 
 class Embedder(Protocol):
-    """Anything that embeds responses with their queries as `finetuned.Encoder.embed` does."""
+    """Anything that embeds responses with their queries as `Encoder.embed` does."""
 
     @property
     def encoder_sha256(self) -> str: ...
@@ -97,10 +98,8 @@ def train_head(
 
 
 def _read(name: str, examples: Sequence[Example], embedder: Embedder, progress: Callable[[str], None]) -> _Split:
-    # What reviewers decided is never put aside; the pool is for the corpus alone.
-    chosen = [
-        e for e in examples if (split := split_of(e.group)) == name or (name, split, e.source) == ("train", "pool", "review")
-    ]
+    # The pool is for the corpus alone: reviewers' labels that fall into it are trained on.
+    chosen = [e for e in examples if (split := split_of(e.group)) == name or (name, split, e.source) == ("train", "pool", REVIEW)]
     if len({e.unsafe for e in chosen}) < 2:
         raise InvalidExample(f"the {name} split needs both safe and unsafe examples")
     progress(f"reading {len(chosen)} {name} examples")
@@ -110,9 +109,8 @@ def _read(name: str, examples: Sequence[Example], embedder: Embedder, progress: 
 
 def _features(examples: Sequence[Example], embedder: Embedder) -> tuple[list[Floats], npt.NDArray[np.float32]]:
     """As they are read when served: windows' embeddings, and drug facts."""
-    texts, queries = [e.response for e in examples], [e.query for e in examples]
-    plain = ([readable(text) for text in texts], [readable(query) for query in queries])
-    return embedder.embed(texts, queries), fact_features(*plain)
+    texts, queries = [readable(e.response) for e in examples], [readable(e.query) for e in examples]
+    return embedder.embed(texts, queries), fact_features(texts, queries)
 
 
 def _fit(split: _Split, target: npt.NDArray[np.bool_], strength: float) -> tuple[npt.NDArray[np.float64], float]:
@@ -153,9 +151,3 @@ def _scores(head: Head, split: _Split) -> npt.NDArray[np.float64]:
     return np.array(
         [head.probabilities(windows, facts).max(axis=0) for windows, facts in zip(split.windows, split.facts, strict=True)]
     )
-
-
-def score_by_id(head: Head, examples: Sequence[Example], embedder: Embedder) -> Mapping[str, float]:
-    """P(unsafe) as served, by the example's id."""
-    pairs = zip(examples, *_features(examples, embedder), strict=True)
-    return {e.id: float(head.probabilities(windows, facts)[:, 0].max()) for e, windows, facts in pairs}

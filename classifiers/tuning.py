@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifiers.metrics import share
-from classifiers.policy import UNSAFE, Policy, Threshold
+from classifiers.metrics import ALPHA, DELTA, FALSE_BLOCKS, share
+from classifiers.policy import UNSAFE, Policy
 from classifiers.result import CRITICAL_FAMILIES, family_of
-from classifiers.thresholds import Certificate, certify_allow_below, certify_block_at, certify_weighted, one_of_each_group
+from classifiers.thresholds import Certificate, as_thresholds, choose_bounds
 
 GRID = np.round(np.linspace(0, 1, 201), 4)
 
@@ -46,34 +46,33 @@ class Tuning:
     curves: dict[str, list[float]]
 
 
-def tune(items: Sequence[Item], *, alpha: float = 0.05, delta: float = 0.05, false_blocks: float = 0.01) -> Tuning:
-    """The lowest `block_at` that blocks at most `false_blocks` of the safe, and the highest `allow_below` that misses at most
-    `alpha` of the critical, each with confidence 1 - `delta`. Where too few critical items are there, nothing may be allowed and
-    the certificate says how many are missing.
+def tune(
+    items: Sequence[Item],
+    *,
+    alpha: float = ALPHA,
+    delta: float = DELTA,
+    false_blocks: float = FALSE_BLOCKS,
+    largest_weight: float = 1.0,
+) -> Tuning:
+    """The thresholds of `choose_bounds`. Where too few critical items are there, nothing may be allowed and the certificate says
+    how many are missing. `largest_weight`: that an item could have had, whether or not one of these has it.
 
-    Raises ValueError if there is no safe or no critical item.
+    Raises ValueError if there is no safe or no critical item, or for a weight that is above the largest.
     """
-    critical = _independent([item for item in items if item.critical])
-    safe = _independent([item for item in items if not item.unsafe])
-    if not critical or not safe:
+    if not any(item.critical for item in items) or all(item.unsafe for item in items):
         raise ValueError("thresholds need safe and critical unsafe items to be chosen on")
-    if len({item.weight for item in critical}) == 1:
-        certificate, method = certify_allow_below([item.p_unsafe for item in critical], alpha, delta), "Clopper-Pearson"
-    else:
-        scores, weights = (np.array([getattr(item, name) for item in critical]) for name in ("p_unsafe", "weight"))
-        certificate, method = certify_weighted(scores, weights, alpha, delta), "Hoeffding, for weighted items"
-    weights_of_safe = [item.weight for item in safe]
-    uneven = len(set(weights_of_safe)) > 1
-    certified = certify_block_at(
-        [item.p_unsafe for item in safe], false_blocks, delta, weights=weights_of_safe if uneven else None
+    bounds = choose_bounds(
+        items,
+        [item.p_unsafe for item in items],
+        alpha=alpha,
+        false_blocks=false_blocks,
+        delta=delta,
+        weights=[item.weight for item in items],
+        largest=largest_weight,
     )
-    block_at = max(certified, certificate.allow_below)
-    policy = Policy({"default": Threshold(1.0, 1.0), UNSAFE: Threshold(block_at, certificate.allow_below)})
-    return Tuning(policy, certificate, method, _report(items, certificate.allow_below, block_at), curves(items))
-
-
-def _independent(items: Sequence[Item]) -> list[Item]:
-    return [items[place] for place in one_of_each_group([item.id for item in items], [item.group for item in items])]
+    allow_below = bounds.certificate.allow_below
+    policy = Policy(as_thresholds(allow_below, bounds.block_at))
+    return Tuning(policy, bounds.certificate, bounds.method, _report(items, allow_below, bounds.block_at), curves(items))
 
 
 def _report(items: Sequence[Item], allow_below: float, block_at: float) -> dict[str, Any]:

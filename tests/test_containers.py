@@ -294,7 +294,7 @@ def test_collected_files_are_named_by_their_hash(tmp_path: Path) -> None:
 
 def test_the_onnx_runtime_reports_to_nobody(tmp_path: Path) -> None:
     bundle = build_bundle(settings.MODELS_DIR)
-    code = f"from classifiers.finetuned import Encoder; Encoder({str(bundle)!r})"
+    code = f"from classifiers.encoder.encoder import Encoder; Encoder({str(bundle)!r})"
     # In CI it reports to nobody anyway.
     env = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}

@@ -1,7 +1,7 @@
 """What a person reads in "d0uble y.o.u.r d\u043ese", for patterns and models, with the way back to what was written.
 
 Characters are folded to the letters that they look like. Everything else goes by words: a spelling is mended only if that gives
-a word that the rules, the lexicon of drugs or `words.txt` (the words of the corpus's answers) hold. What stays
+a word that the rules, the lexicon of drugs or `words.txt` (a fixed list of common words of such answers) hold. What stays
 unreadable, and text that was enciphered or encoded, is not guessed at: it is reported, since what a fast layer cannot read it may
 not allow.
 """

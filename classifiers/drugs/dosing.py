@@ -70,12 +70,6 @@ _WEEK: Final = Scan(
     r"\b(?:(?:once |one time |one day |1 day )?(?:a|per|each|every) week|(?:once[- ])?weekly|every (?:7|seven) days"
     r"|once every week|on (?:mondays|sundays|fridays))\b"
 )
-DAILY: Final = Scan(
-    r"\b(?:daily|(?:once|twice|\w+ times) (?:a|per|each) day|every (?:single )?(?:day|morning|night|evening)"
-    r"|each (?:day|morning|night|evening)|"
-    r"a day|per day|seven days a week|7 days a week|nightly|per night|a night|bid|tid)\b"
-)
-WEEKLY: Final = _WEEK
 _STOP: Final = re.compile(r"[.!?;](?:\s|$)|\n")
 _AFTER: Final = 70
 """Characters after an amount in which its frequency is looked for."""
@@ -95,7 +89,7 @@ MAX_DOSES: Final = 60
 class Dose(NamedTuple):
     """One stated amount, at `start` to `end` of the text.
 
-    `amount` at once, in `unit` (mg, ml, units, pieces); `count` and `strength` where it is so many of so much. `times` a day,
+    `amount` at once, in `unit` (mg, ml, units, pieces). `times` a day,
     None if not said. `per_day`: the amount is a day's total. `weekly`: said to be taken once a week. `per_kg`: for each
     kilogram of body weight.
     """

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from classifiers.drug_facts import CATEGORY_OF, read
+from classifiers.drugs.tables import Fact
 from classifiers.result import Severity
 
-_KINDS = (*CATEGORY_OF, "compatible", "dose_within")
 FEATURES: tuple[str, ...] = (
-    *(f"{kind}_{what}" for kind in _KINDS for what in ("found", "critical", "in_response")),
+    *(f"{kind}_{what}" for kind in CATEGORY_OF for what in ("found", "critical", "in_response")),
+    "compatible_found",
+    "dose_within_found",
+    "dose_within_in_response",
     "dose_over_in_response",
     "any_risk",
 )
@@ -28,10 +31,17 @@ def fact_features(texts: Sequence[str], queries: Sequence[str] | None = None) ->
 
 def _features(text: str, query: str) -> list[bool]:
     facts = read(text, query).facts
-    row: list[bool] = []
-    for kind in _KINDS:
-        found = [fact for fact in facts if fact.kind == kind]
-        row += [bool(found), any(f.severity is Severity.CRITICAL for f in found), any(f.in_response for f in found)]
-    row.append(any(fact.kind == "dose" and fact.in_response for fact in facts))
-    row.append(any(fact.is_risk for fact in facts))
-    return row
+    told = {name for fact in facts for name in _names(fact)}
+    return [name in told for name in FEATURES]
+
+
+def _names(fact: Fact) -> Iterator[str]:
+    yield f"{fact.kind}_found"
+    if fact.in_response:
+        yield f"{fact.kind}_in_response"
+    if fact.severity is Severity.CRITICAL:
+        yield f"{fact.kind}_critical"
+    if fact.is_risk:
+        yield "any_risk"
+    if fact.kind == "dose" and fact.in_response:
+        yield "dose_over_in_response"

@@ -10,6 +10,7 @@ from typing import Final
 
 from classifiers.drug_facts import CATEGORY_OF, Reading, citation
 from classifiers.drugs.stance import Approval, approvals
+from classifiers.drugs.stance_words import SENDS
 from classifiers.drugs.tables import FACTS, Fact, Tables
 from classifiers.result import Evidence, Severity
 from classifiers.rules.rule import Action, Rule
@@ -76,17 +77,23 @@ def corrected(rules: Iterable[Rule], reading: Reading, known: Tables) -> list[Ru
 
     One on combinations is none where two drugs are named, nothing else, and no table has anything against them. One that the
     tables do not know may stand beside more than two, or behind the name of a class. And who takes a steroid doubles it when ill:
-    of such a patient a rule on doses only escalates.
+    of such a patient a rule on doses only escalates. That no doctor is needed is true of a cold; it blocks beside a red flag.
     """
     named = {name for mention in reading.drugs for name in mention.names}
     specific = len(named) == 2 and not any(name.startswith("class:") for name in named)
     harmless = specific and not reading.truncated and {fact.kind for fact in reading.facts} == {"compatible"}
     steroid = any("class:corticosteroid" in known.keys(name) for name in named)
-    return [
-        replace(rule, action=Action.ESCALATE, confidence=ESCALATES) if steroid and rule.category == CATEGORY_OF["dose"] else rule
-        for rule in rules
-        if not (rule.combination and harmless)
-    ]
+    grave = bool(reading.red_flags) and not SENDS.found(reading.response)
+    kept = []
+    for rule in rules:
+        if rule.combination and harmless:
+            continue
+        if steroid and rule.category == CATEGORY_OF["dose"]:
+            rule = replace(rule, action=Action.ESCALATE, confidence=ESCALATES)
+        elif grave and rule.category == "discouraging_care":
+            rule = replace(rule, action=Action.BLOCK, confidence=BLOCKS)
+        kept.append(rule)
+    return kept
 
 
 @cache

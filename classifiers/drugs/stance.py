@@ -47,6 +47,8 @@ PRESCRIBED_TOGETHER: Final = frozenset(
         ("class:muscle_relaxant", "class:opioid"),
         ("class:cns_depressant", "class:gabapentinoid"),
         ("class:anticoagulant", "class:antiplatelet"),
+        ("class:anticoagulant", "aspirin"),
+        ("class:doac", "aspirin"),
         ("class:ace_inhibitor", "class:potassium_sparing_diuretic"),
         ("class:beta_blocker", "class:non_dhp_ccb"),
         ("aspirin", "clopidogrel"),
@@ -115,7 +117,9 @@ class _Exchange:
         if fact.kind == "red_flag":
             return self._reassured(fact)
         drugs = frozenset(subject for subject in fact.subjects if subject in self._known.classes)
-        if not self._may(fact, drugs) or self._opening.refuses or self._warned(fact, drugs) or self._absent(fact, drugs):
+        # "Skip your insulin" refuses nothing.
+        refuses = self._opening.refuses and not (fact.kind == "stopping" and words.STOPS.found(self._parts[0].text))
+        if not self._may(fact, drugs) or refuses or self._warned(fact, drugs) or self._absent(fact, drugs):
             return None
         match fact.kind:
             case "dose":
@@ -153,10 +157,20 @@ class _Exchange:
             or fact.kind == "duplicate"
         ):
             return False
-        if fact.kind == "interaction" and (self._on_purpose(fact) or words.FINISHED.found(self._query)):
+        if fact.kind in ("interaction", "contraindication") and self._is_in_doubt(fact):
             return False
         said = next((part.text for part in self._parts if part.start <= at < part.end), "")
         return not words.SUPERVISED.found(said) and not words.SUPERVISED.found(self._query)
+
+    def _is_in_doubt(self, fact: Fact) -> bool:
+        """Drug and partner, or drug and condition, may not meet: one is over, on the skin, mild, or somebody else's."""
+        texts = (self._query, self._response)
+        if any(words.FINISHED.found(text) or words.TOPICAL.found(text) for text in texts):
+            return True
+        if fact.kind == "interaction":
+            return self._on_purpose(fact)
+        somebody = words.RELATIVE.found(self._query) and words.MYSELF.found(self._query)
+        return somebody or any(words.MILD.found(text) for text in texts)
 
     def _on_purpose(self, fact: Fact) -> bool:
         """Every grave, located row on this pair is one of `PRESCRIBED_TOGETHER`."""
@@ -190,10 +204,11 @@ class _Exchange:
         ("never take more than the label says") warns of nothing. A wrong limit is a warning too.
         """
         spans = fact.spans if fact.kind == "dose" else ()
+        stopping = fact.kind == "stopping"
         return any(
             (part.named & drugs or (not part.named and (words.DEICTIC.found(part.text) or words.BOTH.found(part.text))))
             and not any(part.start <= start < part.end for start, _ in spans)
-            and part.warns
+            and (part.warns_against_stopping if stopping else part.warns)
             for part in self._parts
         )
 
@@ -286,7 +301,7 @@ class _Exchange:
             if part.warns and not capped:
                 continue
             stated = self._response[start : end + _AFTER]
-            if "/kg" not in fact.text and not beyond(self._known, drugs, stated, TOLERANCE, otherwise=not capped):
+            if not fact.personal and not beyond(self._known, drugs, stated, TOLERANCE, otherwise=not capped):
                 continue
             if not capped and (words.OVER.found(before) or not Sentence.around(self._response, start, end).asserts(start, end)):
                 continue
@@ -320,26 +335,30 @@ class _Exchange:
                 continue
             back = words.WORD if self._asked == drugs else words.DEICTIC
             if self._about(part, drugs, back) and (span := self._asserted(words.DAILY, part)):
-                return *span, True
+                # Much else is done daily beside a weekly drug: milk, exercise, folic acid.
+                return *span, bool(part.named & drugs) or part.tells or words.ONLY_TIMES.found(part.text)
         if (
             self._opening.leads
             and drugs <= self._asked
             and words.DAILY.found(self._query)
             and not words.WEEKLY.found(self._query)
         ):
-            return *self._opening.leads, True
+            return *self._opening.leads, self._plain_question(drugs) and words.TAKES.found(self._query)
         return None
 
     def _stopped(self, drugs: frozenset[str]) -> _Found:
+        if words.TOPICAL.found(self._query):
+            return None
         if not words.LONG_USE.found(self._query) and (words.MILD_USE.found(self._query) or words.MILD_USE.found(self._response)):
             return None
+        short = words.MILD_USE.found(self._query) or words.MILD_USE.found(self._response)
         asked = bool(drugs & self._asked)
         for part in self._parts:
             if words.ILL.found(part.text) or not (part.named & drugs or (asked and not part.named)):
                 continue
             if span := self._asserted(words.STOPS, part):
                 lasting = words.PLAINLY.found(self._response[span[0] : span[1]]) and words.LONG_USE.found(self._query)
-                certain = bool(lasting or words.SUDDEN.found(part.text)) and not words.ILL.found(self._query)
+                certain = bool(lasting or words.SUDDEN.found(part.text)) and not (short or words.ILL.found(self._query))
                 return *span, certain
         if asked and words.STOP_ASKED.found(self._query):
             lead = (

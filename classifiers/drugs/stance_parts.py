@@ -19,6 +19,8 @@ _NONE: Final[frozenset[str]] = frozenset()
 _GLANCE: Final = 400
 """Characters from which the language is told."""
 
+_STOPPING: Final = Scan(r"\b(?:skip|stop your|(?:weeks|months|days) after|seizures? (?:won't|will not|never))\b")
+
 
 class Part:
     """One sentence: the characters `start` to `end` of the response, the drugs that it names, those named
@@ -38,6 +40,11 @@ class Part:
     @cached_property
     def warns(self) -> bool:
         return _warns(self.text, self._foreign)
+
+    @cached_property
+    def warns_against_stopping(self) -> bool:
+        """It warns, and not by the very words that advise to stop."""
+        return self.warns and _warns(_STOPPING.without(self.text), self._foreign)
 
     @property
     def cares(self) -> bool:

@@ -25,16 +25,17 @@ FINE: Final = (
 )
 SOMEONE: Final = r"(?:you|he|she|they|we|people|patients|women|adults|children|kids|your (?:\w+ )?\w+)"
 HAVE: Final = (
-    r"(?:take|use|have|keep|continue|start|add|mix|combine|go back|give|drink|eat|stay|finish|wear|go ahead|carry on|eat)"
+    r"(?:take|use|have|get|keep|continue|start|add|mix|combine|go back|give|drink|eat|stay|finish|wear|go ahead|carry on)"
 )
 PERMITS: Final = Scan(
     rf"\b(?:(?:it|that|this|they|which|these|those|both|either|combination|mix|one|\w+)(?:'s|'re| is| are| would be|"
     rf" should be|'ll be| will be) (?:an? )?{ADVERBS}(?:an? )?{FINE}\b"
     rf"|{SOMEONE} (?:can|could|may|should) {ADVERBS}{HAVE}\b"
-    rf"|(?:can|may|could) {ADVERBS}be {ADVERBS}(?:taken|used|combined|mixed|given|continued)\b"
+    rf"|(?:can|may|could) {ADVERBS}be {ADVERBS}(?:taken|used|combined|mixed|given|continued|started)\b"
     r"|go ahead|feel free|no (?:known |real |significant |major )?(?:problems?|issues?|interactions?|risks?|danger|harm|"
     r"concerns?|conflict|clash|worries|need to (?:worry|stop|avoid|wait|switch|separate|adjust|change|space))\b"
-    r"|nothing (?:to worry|special|wrong)|works? (?:well|great|better|fine|nicely)|goes? (?:well|fine)|(?:do not|don't|"
+    r"|nothing (?:to worry|special|wrong)|works? (?:well|great|better|fine|nicely)|goe?s? (?:well|fine)|has no (?:effect|"
+    r"influence)|(?:do not|don't|"
     r"doesn't|does not) (?:interact|clash|affect|matter|interfere)"
     r"|(?:won't|will not|wouldn't|shouldn't) (?:hurt|harm|cause|affect|be (?:a |an )?(?:problem|issue)|raise|matter|interact|"
     r"interfere)"
@@ -73,7 +74,7 @@ NO_MENTION: Final = Scan(
     r"(?:\b(?:no|not|never|without|w/o|nor|isn't|aren't|don't|doesn't|didn't|haven't|hasn't|neither|deny|denies|zero|stopped|"
     r"quit|than|unlike|used to|negative|avoid\w*|isnt|dont|havent)\b(?: (?:on|in|a|an|any|to|with|have|has|had|take|taking|"
     r"use|using|drink|drinking|history|known|of|the|for|my|serious|heart|liver|kidney|stomach|been|or|longer|currently|am|is|"
-    r"other|and|like|both|trying|thyroid|eye|drug|lung)|,)*[ ,]*|\bnon-?alcoholic |[a-z](?:-| )free )$"
+    r"other|and|like|both|trying|thyroid|eye|drug|lung)|,)*[ ,]*|\bnon[- ]?alcoholic |[a-z](?:-| )free )$"
 )
 RULED_OUT: Final = Scan(
     r"^(?:[- ]free\b| (?:is |was |test |tests |has been )?(?:negative|ruled out|excluded)|[^.!?]{0,20} (?:no|none|never)\W*$)"
@@ -95,7 +96,7 @@ ASKS_DANGER: Final = Scan(
 )
 WARNS: Final = Scan(
     r"\b(?:harms?|destroys?|breaks? down|los(?:e|es|ing) (?:some|its|the|their|protection)|weakens?|bleed badly|blocks?|"
-    r"shoots? up|failure|"
+    r"shoots? up|(?:to|into|causes?|caused|causing|acute) (?:\w+ ){0,2}failure|"
     r"collapse|restart|less effective|stops? working|avoid\w*|never|unsafe|dangerous\w*|danger|harmful|risky|contraindicated|"
     r"instead|rather than|fatal|deadly|lethal|"
     r"life-threatening|toxic\w*|poison\w*|overdos\w*|"
@@ -131,6 +132,11 @@ URGENT: Final = Scan(
     r"midwife|pharmacist|care|checked|seen|attention|team|prescriber|provider|hotline|helpline|physician|vet|dentist|"
     r"optician)|(?:get|be) (?:it |him |her |them |that )?(?:checked|seen|examined|looked at)|today|tonight|now)\b"
 )
+SENDS: Final = Scan(
+    r"\b(?:911|999|112|000|988)\b|\b(?:call|ring|phone|dial|get|go (?:straight )?to|take (?:him|her|them) to) (?:\w+ ){0,3}"
+    r"(?:ambulance|emergency|er|a&e|hospital|poison)\b"
+)
+"""To an emergency service."""
 REASSURES: Final = Scan(
     r"\b(?:normal|nothing (?:to worry|serious|dangerous)|no need|don't (?:need|have) to|do not (?:need|have) to|not (?:need|"
     r"have) to|don't worry|do not worry|no (?:cause|reason) (?:for|to)|rest|wait(?: it out)?|see how|sleep (?:it|on)|"
@@ -146,7 +152,8 @@ REASSURES: Final = Scan(
 STOPS: Final = Scan(
     rf"\b(?:{SOMEONE} (?:can|could|may) {ADVERBS}(?:now )?(?:stop|quit|skip|discontinue|drop|come off|go off|go without|"
     rf"give up|ditch|pause)"
-    r"|(?:just|simply|then|safely|and) (?:stop|quit|drop|skip|come off|discontinue)"
+    r"|(?:just|simply|then|safely|and) (?:stop|quit|drop|skip|come off|discontinue)|(?:^|[.!?:;,]\W*)(?:skip|"
+    r"stop) (?:taking )?(?:your|the|his|her)"
     r"|(?:stop|quit|discontinue) (?:taking )?(?:\w+ ){0,3}(?:today|tonight|tomorrow|right away|immediately|at once|"
     r"straight ?away|cold turkey|any ?time|whenever|overnight|suddenly|in one go|all at once)"
     r"|no (?:need|reason) (?:to|for) (?:\w+ )?(?:taper\w*|wean\w*|come off|step|reduc\w*)|(?:don't|do not|doesn't|does not|"
@@ -170,21 +177,50 @@ ILL: Final = Scan(
 )
 WEEKLY: Final = Scan(
     r"\b(?:weekly|once a week|a week|per week|each week|every week|monthly|once a month|every 7 days|not (?:daily|"
-    r"every day))\b"
+    r"every day)|every (?:72 hours|(?:3|three) days))\b"
 )
 DAILY: Final = Scan(
-    r"\b(?:daily|(?:once|twice|\w+ times) (?:a|per|each) day|every (?:single )?(?:day|morning|night|evening)|each (?:day|"
-    r"morning|night|evening)|a day|per day|seven days a week|nightly|at the same time (?:every|each) day)\b"
+    r"\b(?:daily|(?:once|twice|\w+ times) (?:a|per|each) day|(?:every|each) (?:single )?(?:day|morning|night|evening)|a day|"
+    r"per day|(?:seven|7) days a week|nightly|(?:per|a) night|bid|tid|at the same time (?:every|each) day)\b"
 )
 DEICTIC: Final = Scan(
     r"\b(?:both|together|combination|combined|mix\w*|them|they|these|those|it|that|this|the two|all (?:three|of)|either|"
     r"interact\w*|interaction)\b"
 )
-FINISHED: Final = Scan(r"\b(?:after|since|once|when|now)\b[^.!?]{0,24}\b(?:finish|complet|stopp|com(?:e|ing) off|end)\w*")
-"""One of the drugs is taken no longer; how long ago is enough differs between them."""
+FINISHED: Final = Scan(
+    r"\b(?:(?:after|since|once|when|now)\b[^.!?]{0,24}\b(?:finish|complet|stopp|com(?:e|ing) off|end)\w*|finished|stopped|"
+    r"came off|no longer|last (?:tablet|dose|pill|week|month|year|night)|yesterday|24 ?(?:h|hours) later|gave birth|miscarriage|"
+    r"negative|is over|removed|(?:\d+|one|two|three|four|six|a few|several) (?:days?|weeks?|months?|years?) (?:ago|later))\b"
+)
+"""A drug is taken, or a condition is there, no longer; how long ago is enough differs."""
+TOPICAL: Final = Scan(
+    r"\b(?:gel|creams?|ointment|lotion|topical\w*|hand (?:gel|rub|saniti\w+)|eye ?drops?|mouthwash|shampoo|nasal spray)\b"
+)
+"""What of it goes into the blood depends on how much is used where."""
+RELATIVE: Final = Scan(
+    r"\b(?:my|our) (?:\w+ )?(?:mother|mum|mom|father|dad|wife|husband|partner|boyfriend|girlfriend|son|daughter|brother|sister|"
+    r"friend|gran\w*|aunt|uncle|roommate|flatmate|colleague)\b"
+)
+MYSELF: Final = Scan(r"\b(?:can|may|should|could|am|do) i\b|\bfor me\b|\bi(?:'m| am| take| have| use|'ve| was| had)\b")
+"""With `RELATIVE`: the condition may be theirs, and the drug the asker's."""
+MILD: Final = Scan(
+    r"\b(?:mild|mildly|slight(?:ly)?|early|borderline|stage (?:1|2|3a?)|ckd ?(?:1|2|3a?)|e?gfr (?:is |of |was |above |"
+    r"over )?(?:4[5-9]|"
+    r"[5-9]\d|"
+    r"1\d\d)|(?:well[- ])?controlled|stable)\b"
+)
+"""Of a condition: a row on the grave form may not be meant."""
+TAKES: Final = Scan(r"\b(?:tak(?:e|es|ing)|use|using|swallow\w*|dose|tablets?|pills?)\b")
+ONLY_TIMES: Final = Scan(
+    r"^(?:\W|yes|sure|no|every|each|one|two|once|twice|a|the|take|tablets?|pills?|in|at|day|daily|per|morning|evening|night|"
+    r"bedtime|"
+    r"with|food|dinner|breakfast|it|that's|right|and|same|time|\d+)*$"
+)
+"""A sentence that says how often and nothing else."""
 SUPERVISED: Final = Scan(
     r"\b(?:(?:my|your|his|her|the|our) (?:\w+ )?(?:doctor|cardiologist|prescriber|gp|neurologist|psychiatrist|oncologist|"
-    r"h(?:a)?ematologist|rheumatologist|specialist|surgeon|hospital|team|clinic|consultant|nurse)|\w+ologist says|"
+    r"h(?:a)?ematologist|obstetrician|ob|midwife|allergist|rheumatologist|specialist|surgeon|hospital|team|clinic|"
+    r"consultant|nurse)|(?:\w+ologist|doctor|gp) (?:says|said|stopped|ended)|"
     r"prescribed|stent|doctors|on purpose)\b"
 )
 CAPS: Final = Scan(
@@ -215,19 +251,20 @@ PLAIN_FORM: Final = Scan(
 WORD: Final = Scan(r"\w")
 BOTH: Final = Scan(r"\b(?:both|together|the two|all (?:three|of)|them|same time)\b")
 VERBS: Final = {
-    "crush": r"crush\w*|grind\w*|powder\w*|mash\w*",
-    "chew": r"chew\w*|bite",
-    "split": r"split\w*|hal(?:f|ve\w*|ving)|break\w*|snap\w*",
-    "cut": r"cut\w*|snip\w*|trim(?:s|med|ming)?",
-    "open": r"open\w*|sprinkl\w*|empty\w*",
+    "crush": r"crush\w*|grind\w*|ground up|pulveri[sz]\w*|powder\w*|mash\w*",
+    "chew": r"chew\w*|bite|bitten",
+    "split": r"split\w*|hal(?:f|ve\w*|ving)|break\w*|broken|snap\w*",
+    "cut": r"cut(?:ting|s)?|snip\w*|trim(?:s|med|ming)?",
+    "open": r"open\w*|sprinkl\w*|empt(?:y|ied|ying)",
     "dissolve": r"dissolv\w*|tube",
-    "heat": r"heat\w*|hot|sauna|electric blanket|warm\w*",
-    "inject": r"inject\w*|shoot\w*",
+    "heat": r"heat\w*|hot|sauna|electric blanket|warm\w*|microwav\w*",
+    "inject": r"inject\w*|shoot\w*|syringe",
     "swallow": r"swallow\w*",
     "two_at_once": r"two|both|second|another|extra|2",
     "eye": r"eyes?",
     "freeze": r"fr[eo]ez\w*|frozen",
 }
+"""What may be done to a form, by the names that the tables give it."""
 MISUSES: Final = {
     verb: Scan(
         rf"\b(?:{SOMEONE} (?:can|could|may) (?:\w+ ){{0,3}}(?:{words})|(?:^|[.!?,:;]\W*|yes\W+|sure\W+|just |simply |and |"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import re2  # type: ignore[import-untyped]
 
@@ -22,6 +22,7 @@ FACTS: Final = Path(__file__).parent / "facts"
 MAX_MENTIONS: Final = 60
 """Names looked at in one text: no answer to a patient speaks of more."""
 _MEMORY: Final = 64 << 20
+_T = TypeVar("_T")
 
 
 class Mention(NamedTuple):
@@ -42,7 +43,7 @@ class Fact(NamedTuple):
 
     `kind`: interaction, duplicate, dose, schedule, contraindication, stopping, form, red_flag; or `compatible` and
     `dose_within`, which say that the tables hold nothing against it. `located`: its source was opened and states it.
-    `spans`: of the response, normalised characters.
+    `spans`: of the response, normalised characters. `personal`: a dose within what other patients may take.
     """
 
     kind: str
@@ -55,6 +56,7 @@ class Fact(NamedTuple):
     spans: tuple[tuple[int, int], ...] = ()
     ratio: float = 0.0
     in_response: bool = False
+    personal: bool = False
 
     @property
     def is_risk(self) -> bool:
@@ -110,6 +112,26 @@ class Form(NamedTuple):
     forms: tuple[str, ...]
 
 
+POPULATIONS: Final = ("adult", "child", "elderly", "renal", "hepatic")
+_UNITS: Final = {
+    **{unit: (unit, 1.0) for unit in ("mg", "mg/kg", "ml", "units", "tablets", "")},
+    **{"mcg": ("mg", 0.001), "g": ("mg", 1000.0)},
+}
+
+
+class Limit(NamedTuple):
+    """The most of a drug at once (`single`) and in a day (`daily`), in `unit`, for one of `POPULATIONS`; None: not stated."""
+
+    population: str
+    route: str
+    single: float | None
+    daily: float | None
+    unit: str
+    source: str
+    section: str
+    located: bool
+
+
 class Drug(NamedTuple):
     """What the tables hold on a drug or class under any of its `keys`: its name and its classes'. `partners`: the keys that it
     clashes with. `conditions`: the gravest row on each that forbids it.
@@ -129,14 +151,14 @@ class Tables:
     def __init__(self, folder: Path = FACTS) -> None:
         aliases: dict[str, tuple[str, ...]] = {}
         self.classes: dict[str, frozenset[str]] = {}
-        for row in _rows(folder / "lexicon.csv"):
+        for row in _rows(folder / "lexicon.csv", dict):
             name = row["name"]
             names = tuple(name.split("/")) if row["kind"] == "combination" else (name,)
             if row["kind"] != "combination":
                 self.classes[name] = frozenset(cells(row["classes"]))
             for alias in (name, *cells(row["brands"]), *cells(row["misspellings"])):
                 aliases.setdefault(normalize(alias).text.lower(), names)
-        for row in _rows(folder / "classes.csv"):
+        for row in _rows(folder / "classes.csv", dict):
             for phrase in cells(row["phrases"]):
                 aliases.setdefault(phrase, (f"class:{row['id']}",))
             self.classes[f"class:{row['id']}"] = frozenset((row["id"],))
@@ -145,27 +167,28 @@ class Tables:
         self.conditions = Names(_phrases(folder / "conditions.csv"))
         self._keys = {name: (name, *(f"class:{each}" for each in sorted(ids))) for name, ids in self.classes.items()}
         self.red_flags = Names(_phrases(folder / "red_flags.csv"))
+        generic = self._generic
         self.interactions: dict[tuple[str, str], Row] = {}
-        for row in _rows(folder / "interactions.csv"):
-            a, b = self._generic(row["a"]), self._generic(row["b"])
-            self.interactions[a, b] = self.interactions[b, a] = _row(row)
-        self.contraindications = {
-            (self._generic(row["drug"]), row["condition"]): _row(row) for row in _rows(folder / "contraindications.csv")
-        }
-        self.stopping = {self._generic(row["drug"]): _row(row) for row in _rows(folder / "stopping.csv")}
-        self.schedules = {
-            self._generic(row["drug"]): _row(row | {"harm": row["harm_if_daily"], "severity": "critical"})
-            for row in _rows(folder / "schedules.csv")
-        }
+        for a, b, fact in _rows(folder / "interactions.csv", lambda row: (generic(row["a"]), generic(row["b"]), _row(row))):
+            self.interactions[a, b] = self.interactions[b, a] = fact
+        self.contraindications = dict(
+            _rows(folder / "contraindications.csv", lambda row: ((generic(row["drug"]), row["condition"]), _row(row)))
+        )
+        self.stopping = dict(_rows(folder / "stopping.csv", lambda row: (generic(row["drug"]), _row(row))))
+        self.schedules = dict(
+            _rows(
+                folder / "schedules.csv",
+                lambda row: (generic(row["drug"]), _row(row | {"harm": row["harm_if_daily"], "severity": "critical"})),
+            )
+        )
         self.forms: dict[str, list[Form]] = {}
-        for row in _rows(folder / "forms.csv"):
-            for key in {row["drug"], self._generic(row["drug"])} if row["forms"] == "any" else {self._generic(row["drug"])}:
-                form = Form(_row(row | {"severity": "critical"}), cells(row["must_not"]), cells(row["forms"].lower()))
+        for row, form in _rows(folder / "forms.csv", lambda row: (row, _form(row))):
+            for key in {row["drug"], generic(row["drug"])} if row["forms"] == "any" else {generic(row["drug"])}:
                 self.forms.setdefault(key, []).append(form)
-        self.doses: dict[str, list[dict[str, str]]] = {}
-        for row in _rows(folder / "doses.csv"):
-            self.doses.setdefault(self._generic(row["drug"]), []).append(row)
-        self.sources = {row["id"]: row for row in _rows(folder / "sources.csv")}
+        self.doses: dict[str, list[Limit]] = {}
+        for drug, limit in _rows(folder / "doses.csv", lambda row: (generic(row["drug"]), _limit(row))):
+            self.doses.setdefault(drug, []).append(limit)
+        self.sources = {row["id"]: row for row in _rows(folder / "sources.csv", dict)}
         self._partners: dict[str, set[str]] = {}
         for a, b in self.interactions:
             self._partners.setdefault(a, set()).add(b)
@@ -201,7 +224,11 @@ class Tables:
             drug = self._drugs[name] = Drug(
                 keys,
                 frozenset(partner for key in keys for partner in self._partners.get(key, ())),
-                {each: _gravest(self.contraindications, product(keys, (each,))) for each in forbidding},
+                # What is said of the drug itself outweighs what is said of its class.
+                {
+                    each: self.contraindications.get((name, each)) or _gravest(self.contraindications, product(keys, (each,)))
+                    for each in forbidding
+                },
                 next((self.stopping[key] for key in reversed(keys) if key in self.stopping), None),
                 next((self.schedules[key] for key in keys if key in self.schedules), None),
                 tuple(form for key in keys for form in self.forms.get(key, ())),
@@ -209,14 +236,18 @@ class Tables:
         return drug
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(path: Path, read: Callable[[dict[str, str]], _T]) -> list[_T]:
+    """What `read` makes of each row. Raises ValueError naming file and line where it cannot."""
+    found = []
     with path.open(encoding="utf-8", newline="") as file:
-        rows = []
         for number, row in enumerate(csv.DictReader(file), start=2):
-            if None in row or None in row.values():
-                raise ValueError(f"{path.name}:{number}: a row with another number of columns than the header")
-            rows.append({key: value.strip() for key, value in row.items()})
-        return rows
+            try:
+                if None in row or None in row.values():
+                    raise ValueError("a row with another number of columns than the header")
+                found.append(read({key: value.strip() for key, value in row.items()}))
+            except ValueError as error:
+                raise ValueError(f"{path.name}:{number}: {error}") from error
+    return found
 
 
 def cells(cell: str) -> tuple[str, ...]:
@@ -224,7 +255,13 @@ def cells(cell: str) -> tuple[str, ...]:
 
 
 def _phrases(path: Path) -> dict[str, tuple[str, ...]]:
-    return {normalize(phrase).text.lower(): (row["id"],) for row in _rows(path) for phrase in cells(row["phrases"])}
+    """Each phrase with every id that it stands under: "4 year old" is under 6, under 12 and under 18."""
+    found: dict[str, tuple[str, ...]] = {}
+    for row in _rows(path, dict):
+        for phrase in cells(row["phrases"]):
+            key = normalize(phrase).text.lower()
+            found[key] = (*found.get(key, ()), row["id"])
+    return found
 
 
 def _gravest(rows: Mapping[tuple[str, str], Row], pairs: Iterable[tuple[str, str]]) -> Row:
@@ -234,6 +271,21 @@ def _gravest(rows: Mapping[tuple[str, str], Row], pairs: Iterable[tuple[str, str
 
 def _row(row: Mapping[str, str]) -> Row:
     return Row(row["harm"], Severity(row["severity"]), row["source"], row["section"], row["located"] == "yes", row)
+
+
+def _form(row: Mapping[str, str]) -> Form:
+    return Form(_row({**row, "severity": "critical"}), cells(row["must_not"]), cells(row["forms"].lower()))
+
+
+def _limit(row: Mapping[str, str]) -> Limit:
+    unit, population = row["unit"].lower(), row["population"]
+    if unit not in _UNITS or population not in POPULATIONS:
+        raise ValueError(f"unknown unit {unit!r} or population {population!r}")
+    named, factor = _UNITS[unit]
+    single, daily = (
+        float(row[column].replace(",", "")) * factor if row[column] else None for column in ("max_single", "max_daily")
+    )
+    return Limit(population, row["route"], single, daily, named, row["source"], row["section"], row["located"] == "yes")
 
 
 @cache

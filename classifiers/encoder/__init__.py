@@ -1,1 +1,1 @@
-"""The encoder: what it reads, how it is trained, and the folder that it is served from."""
+"""The encoder and the head on it: what they read, how the encoder is trained, and the folder that they are served from."""

@@ -78,6 +78,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InvalidBundle(f"no readable manifest in {folder}: run `python manage.py setup`") from error
     if found != BUNDLE_FORMAT:
         raise InvalidBundle(f"{folder} has format {found}, expected {BUNDLE_FORMAT}: run `python manage.py setup`")
+    inputs = manifest.get("inputs")
+    if not isinstance(inputs, dict) or "encoder_sha256" not in inputs or not {"version", "built_with"} <= manifest.keys():
+        raise InvalidBundle(f"the manifest in {folder} says too little: run `python manage.py setup`")
     for name in (*ENCODER_FILES, *files):
         if not (folder / name).is_file() or sha256_of(folder / name) != files.get(name):
             raise InvalidBundle(f"{folder / name} is not what the manifest says: run `python manage.py setup`")

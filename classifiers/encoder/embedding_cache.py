@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from classifiers.encoder.windows import MAX_QUERY_TOKENS, WINDOW_OVERLAP, WINDOW_TOKENS
+from classifiers.disguise.deobfuscation import readable
+from classifiers.encoder.encoder import Encoder, Floats
+from classifiers.encoder.windows import MAX_QUERY_TOKENS, MAX_WINDOWS, WINDOW_OVERLAP, WINDOW_TOKENS
 from classifiers.examples import Example
-from classifiers.finetuned import Encoder, Floats
 
 
 class CorpusEncoder:
@@ -28,13 +29,14 @@ class CorpusEncoder:
         self.encoder = encoder
         self.encoder_sha256 = encoder.encoder_sha256
         # What else shapes an embedding stands in the name: another window is another embedding.
-        cut = f"{WINDOW_TOKENS}-{WINDOW_OVERLAP}-{MAX_QUERY_TOKENS}"
+        cut = f"{WINDOW_TOKENS}-{WINDOW_OVERLAP}-{MAX_WINDOWS}-{MAX_QUERY_TOKENS}"
         self.path = folder / f"corpus-embeddings-{encoder.encoder_sha256[:12]}-{cut}.npz"
-        self._corpus = {_key(e.response, e.query) for e in corpus}
+        # Rules, lexicon and list of words shape what is read of a text, so that is the key.
+        self._corpus = {_key(readable(e.response), readable(e.query)) for e in corpus}
         self._known = self._load()
 
     def embed(self, texts: Sequence[str], queries: Sequence[str]) -> list[Floats]:
-        """Of each response with its query (windows, dimensions)."""
+        """As `Encoder.embed`."""
         keys = [_key(text, query) for text, query in zip(texts, queries, strict=True)]
         new = {key: number for number, key in enumerate(keys) if key not in self._known}
         chosen = list(new.values())

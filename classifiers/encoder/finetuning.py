@@ -1,8 +1,8 @@
 """Fine-tune the encoder on the corpus: a low-rank adapter, trained with torch on the CPU, about an hour on two cores.
 
-What is learnt is read from each exchange's worst window, as it is served. Two losses: whether the response is unsafe and in
-which categories; and, of twins that answer one query, which one is. Seeded; of the adapters after each step an exponential
-average is kept, which generalises better than the last one.
+What is learnt is read from the worst of an exchange's first windows (`Recipe.windows`), as it was written: no disguise is mended
+here. Two losses: whether the response is unsafe and in which categories; and, of twins that answer one query, which one is.
+Seeded; of the adapters after each step an exponential average is kept, which generalises better than the last one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import numpy as np
 from classifiers.encoder.windows import Window, WindowReader
 from classifiers.examples import Example, split_of
 from classifiers.result import CATEGORIES
-from classifiers.training import SEED
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +30,7 @@ BARE_WORDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the adapter is trained. Chosen on the validation split; the model card has the comparison."""
+    """How the adapter is trained. Chosen on the validation split; `docs/training.md` has the comparison."""
 
     rank: int = 48
     epochs: int = 4
@@ -48,7 +47,7 @@ class Recipe:
     average: float = 0.995
     bare: float = 0.1
     """Share of the responses of `BARE_WORDS` and more that are read without their query, as some apps send them."""
-    seed: int = SEED
+    seed: int = 20
 
 
 def finetune(

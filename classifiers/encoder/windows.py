@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MAX_QUERY_TOKENS = 96
-"""Of a longer query the beginning and the end are read, half each: people tell the story first and ask last."""
-LONG_QUERY_TOKENS = 300
-"""From which on so much of a query is left out that it counts as not read."""
+MAX_QUERY_TOKENS = 160
+"""Of a longer query the beginning and the end are read, half each: people tell the story first and ask last. It counts as not
+read."""
 WINDOW_TOKENS = 288
 WINDOW_OVERLAP = 48
 MAX_WINDOWS = 128
@@ -66,7 +65,7 @@ class WindowReader:
 
     def _windows(self, row: int, text: str, query: str) -> Iterator[Window]:
         asked, _, _, unknown_asked = self._tokens(query)
-        unread = len(asked) >= LONG_QUERY_TOKENS
+        unread = len(asked) > MAX_QUERY_TOKENS
         if len(asked) > MAX_QUERY_TOKENS:
             half = MAX_QUERY_TOKENS // 2
             asked, unknown_asked = [*asked[:half], *asked[-half:]], [*unknown_asked[:half], *unknown_asked[-half:]]

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from classifiers.judge.prompts import SYSTEM_PROMPT, user_prompt
-from classifiers.judge.reply import JUDGMENT_SCHEMA, JudgeError, SafetyJudgment, Usage, read_reply
+from classifiers.judge.reply import JUDGMENT_SCHEMA, NO_USAGE, JudgeError, SafetyJudgment, Usage, read_reply
 
 if TYPE_CHECKING:  # importing it takes most of a second, and who only reads judgments needs none of it
     from openai import AsyncOpenAI
@@ -37,6 +37,9 @@ _RESPONSE_FORMATS: Mapping[JsonMode, dict[str, Any]] = {
 
 UNBOUNDED_COMPLETION_TOKENS = 16_000
 """What a completion is taken to need at most where the options state no limit."""
+
+_UNSENT = frozenset({"ConnectError", "UnsupportedProtocol", "UnicodeEncodeError"})
+"""Faults that come before anything is sent. Of them and of HTTP errors it is known that they cost nothing."""
 
 _FIXED_BYTES = len(f"{SYSTEM_PROMPT}{user_prompt('', '')}{json.dumps(_RESPONSE_FORMATS['json_schema'])}".encode()) + 100
 """Of a request without its texts; 100 for the roles and what stands between the messages."""
@@ -93,8 +96,9 @@ async def ask(
     json_mode: JsonMode,
     options: Mapping[str, object],
     max_input_chars: int,
-) -> tuple[SafetyJudgment, Usage]:
-    """One request, no retry: the judgment, and what it took. `timeout_s` is for the whole of it. Raises JudgeError."""
+) -> tuple[SafetyJudgment, Usage | None]:
+    """One request, no retry: the judgment, and what it took, None if the provider does not say. `timeout_s` is for the whole.
+    Raises JudgeError."""
     check_length(response_text, query, max_input_chars)
     response_format: Any = _RESPONSE_FORMATS[json_mode]
     try:
@@ -119,12 +123,14 @@ async def ask(
 def _fault(error: Exception) -> JudgeError:
     import openai
 
+    # By its name, since the client may have been made with either generation of httpx.
+    usage = NO_USAGE if type(error.__cause__ or error).__name__ in _UNSENT else None
     if isinstance(error, TimeoutError | openai.APITimeoutError):
-        return JudgeError("the judge did not answer in time", retryable=True, provider_up=False)
+        return JudgeError("the judge did not answer in time", retryable=True, usage=usage, provider_up=False)
     if isinstance(error, openai.APIConnectionError):
-        return JudgeError("the connection to the judge failed", retryable=True, provider_up=False)
+        return JudgeError("the connection to the judge failed", retryable=True, usage=usage, provider_up=False)
     if not isinstance(error, openai.APIStatusError):
-        return JudgeError(f"the client failed ({type(error).__name__})", retryable=False)
+        return JudgeError(f"the client failed ({type(error).__name__})", retryable=False, usage=usage)
     status = error.status_code
     if error.code == "content_filter":
         return JudgeError(f"stopped by the provider's content filter (HTTP {status})", retryable=False, provider_up=True)

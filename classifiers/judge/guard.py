@@ -90,7 +90,7 @@ class JudgeGuard:
         return reservation
 
     async def settle(self, reservation: Reservation | None, usd: float, usage: Usage) -> None:
-        """After the call: what it did cost. If that cannot be stored, what was reserved stays counted."""
+        """After the call: what it did cost. Where nobody calls this, or it cannot be stored, what was reserved stays counted."""
         if reservation:
             await self._or_else(None, self.store.settle, reservation, math.ceil(usd * NANO_USD), usage)
 

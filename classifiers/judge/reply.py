@@ -37,13 +37,18 @@ class Usage(BaseModel):
         )
 
 
+NO_USAGE = Usage()
+"""Of a call that was refused, or not made."""
+
+
 class JudgeError(Exception):
     """The judge gave no well-formed judgment, which says nothing of the response.
 
     `reason`: a fixed phrase, with a status code or an exception's type at most; never words of the query, the response
     or the provider, so that it may be logged. `retryable`: the same call may succeed later, at the earliest after
-    `retry_after_s` seconds. `usage`: the tokens spent in vain. `provider_up`: False if the provider failed (no answer, 5xx,
-    rate limit), True if it answered with something else, None if this says nothing of it.
+    `retry_after_s` seconds. `usage`: the tokens spent in vain, None if a request was sent and nobody said how many.
+    `provider_up`: False if the provider failed (no answer, 5xx, rate limit), True if it answered with something else, None if
+    this says nothing of it.
     """
 
     def __init__(
@@ -52,14 +57,14 @@ class JudgeError(Exception):
         retryable: bool,
         *,
         retry_after_s: float = 0.0,
-        usage: Usage | None = None,
+        usage: Usage | None = NO_USAGE,
         provider_up: bool | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retryable = retryable
         self.retry_after_s = retry_after_s
-        self.usage = usage or Usage()
+        self.usage = usage
         self.provider_up = provider_up
 
 
@@ -147,15 +152,16 @@ class _Completion(BaseModel):
     usage: Usage | None = None
 
 
-def read_reply(body: bytes) -> tuple[SafetyJudgment, Usage]:
-    """The judgment in the body of a chat completion, and what it cost in tokens. Raises JudgeError if there is none.
+def read_reply(body: bytes) -> tuple[SafetyJudgment, Usage | None]:
+    """The judgment in the body of a chat completion, and what it cost in tokens, None if the body does not say. Raises JudgeError
+    if there is no judgment.
 
     The body is checked here because the SDK does not: it hands over whatever came, in the types that were hoped for.
     """
     completion = _parsed(_Completion, body)
     if completion is None:
-        raise JudgeError("the reply is not a chat completion", retryable=True, provider_up=True)
-    choice, usage = completion.choices[0], completion.usage or Usage()
+        raise JudgeError("the reply is not a chat completion", retryable=True, usage=None, provider_up=True)
+    choice, usage = completion.choices[0], completion.usage
     if choice.finish_reason == "content_filter":
         raise JudgeError("stopped by the provider's content filter", retryable=False, usage=usage, provider_up=True)
     if choice.message.refusal:

@@ -23,7 +23,7 @@ _LIST: Final = 800
 """Characters looked at before a match, after it, and before a list item for the line that heads the list."""
 
 SENTENCE_END: Final = re.compile(
-    r"[.!?\n](?:"
+    r"[.!?\n](?<![.!?][.!?])(?:"
     r"(?<=\n)(?:\s{0,40}\n|(?=[ \t]*(?:\*[ \t]|(?:[-+•>#]|\d{1,2}[.)])[ \t*_])))"
     r"|(?<!\n)(?<!\b[DdMm]r\.)(?<!\b[Mm]rs\.)(?<!\b[Mm]s\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bvs\.)(?<!\bapprox\.)"
     r"(?:[.!?]*[\"')\]*_]*(?=\s|$)|(?<=[a-z)].)(?=[A-Z]))"
@@ -139,11 +139,12 @@ _REPORTED: Final = re.compile(
     r"influencers)|people|"
     r"(?:you|they)(?: may| might)?(?: have)? (?:hear|heard|read|think|believe)|(?:often|commonly|sometimes|"
     r"widely) (?:said|believed|thought|claimed)|"
-    r"contrary to|rumou?rs?|claims?|claimed|the internet|online|social media|friends?|the idea|belief|assumption|the notion)\b"
+    r"told (?:me|you|us)|contrary to|rumou?rs?|claims?|claimed|the internet|online|social media|friends?|the idea|belief|"
+    r"assumption|the notion)\b"
 )
 _DEBUNKED: Final = re.compile(
     r"\b(?:myth|misconception|false|untrue|wrong|incorrect|inaccurate|mistaken|dangerous|unsafe|risky|harmful|fatal|"
-    r"not|never|cannot|avoid|"
+    r"destroys?|damages?|kills?|not|never|cannot|avoid|"
     r"(?:is|are|do|does|ca|should)n't)\b"
 )
 _MYTH_LABEL: Final = re.compile(

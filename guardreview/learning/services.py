@@ -21,8 +21,8 @@ from django.utils import timezone
 from classifiers.encoder import adapter
 from classifiers.encoder.bundle import DEFAULT_ENCODER_SHA256, SHIPPED_ADAPTER, build_bundle, build_encoder, encoder_folder
 from classifiers.encoder.embedding_cache import CorpusEncoder
-from classifiers.examples import Example, InvalidExample, load_corpus
-from classifiers.finetuned import Encoder
+from classifiers.encoder.encoder import Encoder
+from classifiers.examples import REVIEW, Example, InvalidExample, load_corpus
 from classifiers.training import TrainedHead, train_head
 from guardreview.core.models import App, User
 from guardreview.core.services import audit
@@ -107,7 +107,7 @@ def label_examples(rows: Iterable[Mapping[str, Any]]) -> list[Example]:
         try:
             text = " ".join(f"{row.get('query', '')} {row['response']}".casefold().split())
             group = f"label-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-            examples.append(Example.from_json({**row, "group": group, "source": "review"}))
+            examples.append(Example.from_json({**row, "group": group, "source": REVIEW}))
         except (KeyError, InvalidExample) as error:
             raise InvalidExample(f"label {number}: {error}") from error
     return examples

@@ -26,7 +26,8 @@ from classifiers.encoder.bundle import (
     build_encoder,
     read_manifest,
 )
-from classifiers.finetuned import Head, PharmacySafetyClassifier
+from classifiers.encoder.head import Head
+from classifiers.finetuned import PharmacySafetyClassifier
 
 
 def copied(source: Path, target: Path) -> Path:
@@ -111,6 +112,18 @@ def test_a_manifest_that_says_too_little_is_refused(root: Path, manifest: str) -
     rewrite(folder / "manifest.json", manifest)
     with pytest.raises(InvalidBundle):
         read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("inputs", None), ("inputs", {}), ("inputs", "encoder_sha256"), ("version", None), ("built_with", None)],
+)
+def test_a_manifest_that_does_not_say_what_was_put_in_is_refused(root: Path, key: str, value: object) -> None:
+    folder = build_bundle(root)
+    manifest = json.loads((folder / "manifest.json").read_text()) | {key: value}
+    rewrite(folder / "manifest.json", json.dumps({name: said for name, said in manifest.items() if said is not None}))
+    with pytest.raises(InvalidBundle, match="says too little"):
+        PharmacySafetyClassifier(folder)
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -355,3 +355,12 @@ def test_the_cascade_says_what_decide_says_of_what_is_stored(policy: Policy, res
     verdict = run(CombinedSafetyClassifier(Fast(first), Oracle(third), Fast(second), policy=policy))
     stored = [ClassifierResult.from_json(json.loads(json.dumps(result.as_json()))) for result in verdict.results]
     assert decide(policy, stored) == verdict
+
+
+@pytest.mark.parametrize("unsafe", [0.0, 0.5, 1.0])
+def test_a_verdict_comes_back_from_json_with_its_decision_and_every_result(unsafe: float) -> None:
+    evidence = Evidence(0, 4, "stop", "some rule")
+    late = ClassifierResult.failed(Layer.JUDGE, "late", latency_ms=2.0, cost_usd=0.25)
+    verdict = verdict_on(rules(evidence=(evidence,)), finetuned(is_safe=unsafe < 0.5, unsafe=unsafe), late)
+    read = Verdict.from_json(json.loads(json.dumps(verdict.as_json())))
+    assert (read, type(read), type(read.decision)) == (verdict, Verdict, Decision)

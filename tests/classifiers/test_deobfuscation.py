@@ -31,7 +31,7 @@ MENDED = [
     ("\u0501\u043e\u057d\u042cl\u0435 your dose", "double your dose"),
     ("\u1d05\u1d0f\u1d1c\u0299\u029f\u1d07 your dose", "double your dose"),
     ("\U0001d5f1\U0001d5fc\U0001d602\U0001d5ef\U0001d5f9\U0001d5f2 your dose", "double your dose"),
-    ("\U0001f175\U0001f17e\U0001f184\U0001f171\U0001f17b\U0001f174 your dose", "fouble your dose"),
+    ("\U0001f173\U0001f17e\U0001f184\U0001f171\U0001f17b\U0001f174 your dose", "double your dose"),
     ("\U0001f1f9\U0001f1e6\U0001f1f0\U0001f1ea it", "take it"),
     ("d\u0336o\u0336u\u0336b\u0336l\u0336e\u0336 your dose", "double your dose"),
     ("take 2\ufe0f\u20e3 tablets", "take 2 tablets"),

@@ -98,9 +98,9 @@ def test_any_text_is_read(response: str, query: str) -> None:
     assert all(0 <= start < end <= len(reading.response) for fact in reading.facts for start, end in fact.spans)
 
 
-def test_a_flood_of_names_is_cut_off() -> None:
+def test_a_flood_of_names_is_cut_off_and_says_so() -> None:
     flood = "warfarin ibuprofen 500 mg aspirin crush stop pregnant chest pain " * 2_000
-    assert len(read(flood, flood).facts) <= drug_facts.MAX_FACTS
+    assert read(flood, flood).truncated
 
 
 def _rows(name: str) -> list[dict[str, str]]:
@@ -175,3 +175,67 @@ def test_an_ordinary_answer_is_read_to_the_end() -> None:
 def test_a_thousandfold_dose_beside_its_drug_is_its_own_whatever_else_is_named() -> None:
     assert "dose" in facts("Take 100 mg of levothyroxine with your metformin.")
     assert "dose" not in facts("Levothyroxine and metformin are fine. Drink 300 mL.")
+
+
+@pytest.mark.parametrize(
+    ("query", "response", "condition"),
+    [
+        ("My 5 year old has a cough. Codeine?", "Yes, codeine is safe for her.", "child_under_12"),
+        ("I'm on dialysis", "You can keep taking metformin.", "kidney_failure"),
+        ("30 weeks pregnant, ibuprofen for my back?", "Yes, that's fine.", "pregnancy"),
+        ("we are trying to conceive", "You can keep taking isotretinoin.", "pregnancy"),
+        ("my toddler is 18 months old", "Give promethazine at bedtime.", "child_under_2"),
+    ],
+)
+def test_a_phrase_stands_for_every_condition_that_it_is_listed_under(query: str, response: str, condition: str) -> None:
+    assert any(condition in mention.names for mention in read(response, query).conditions)
+    assert "contraindication" in facts(response, query)
+
+
+def test_each_condition_that_forbids_a_drug_can_be_found() -> None:
+    known = tables()
+    with (FACTS / "conditions.csv").open(encoding="utf-8", newline="") as lines:
+        phrases = {row["id"]: row["phrases"].split(";") for row in csv.DictReader(lines)}
+    for _, condition in known.contraindications:
+        assert any(
+            condition in mention.names
+            for phrase in phrases[condition]
+            for mention in known.conditions.find(phrase.strip().lower(), in_response=True)
+        ), condition
+
+
+@pytest.mark.parametrize(
+    ("query", "response", "text"),
+    [
+        ("I have had back pain for 6 months.", "Take up to 8,000 mg of Tylenol in 24 hours.", "8000 mg a day, limit 4000"),
+        ("I am 34 years old, my 4 year old weighs 16 kg", "Give 400 mg ibuprofen.", "25 mg/kg at once, limit 10 for a child"),
+        ("my baby is 4 months, 6 kg", "Give 240 mg paracetamol.", "40 mg/kg at once, limit 15 for a child"),
+        ("My 78-year-old mother can't sleep", "Give her 10 mg of zolpidem.", "10 mg at once, limit 6.25 for the elderly"),
+        ("kidney disease, egfr is 40", "Take 2,000 mg of metformin a day.", "2000 mg a day, limit 1000 with kidney disease"),
+    ],
+)
+def test_a_dose_is_held_against_the_patients_own_limit(query: str, response: str, text: str) -> None:
+    fact = facts(response, query)["dose"]
+    assert fact.text == text
+    assert fact.personal == (" for " in text or " with " in text)
+
+
+def test_a_dose_within_an_adults_limit_is_not_within_a_childs() -> None:
+    assert "dose_within" not in facts("Give 400 mg ibuprofen.", "my 6 year old has a fever")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [("doses.csv", ",mg,", ",stone,"), ("doses.csv", ",4000,", ",4000 mg,"), ("interactions.csv", ",critical,", ",critcal,")],
+)
+def test_a_row_that_cannot_be_meant_is_named(file: str, old: str, new: str, tmp_path: Path) -> None:
+    for table in FACTS.glob("*.csv"):
+        text = table.read_text(encoding="utf-8")
+        (tmp_path / table.name).write_text(text.replace(old, new, 1) if table.name == file else text, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"^{file}:\d+: "):
+        Tables(tmp_path)
+
+
+def test_what_two_products_share_is_told_in_the_response() -> None:
+    assert facts("Take Tylenol and NyQuil tonight.")["duplicate"].in_response
+    assert not facts("Yes, both.", "Tylenol and NyQuil?")["duplicate"].in_response

@@ -7,9 +7,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from classifiers.disguise.deobfuscation import readable
+from classifiers.encoder import embedding_cache
 from classifiers.encoder.embedding_cache import CorpusEncoder
+from classifiers.encoder.encoder import Encoder, Floats
 from classifiers.examples import Example
-from classifiers.finetuned import Encoder, Floats
 
 
 class Counting:
@@ -56,6 +58,30 @@ def test_another_query_is_another_exchange(tmp_path: Path) -> None:
     encoder, counting = cached(tmp_path, "one")
     encoder.embed(["one", "one"], ["q", "other"])
     assert counting.asked == ["one", "one"]
+
+
+def test_what_is_read_otherwise_since_then_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules, lexicon and list of words say how a spelling is mended: a change of them is a change of the text."""
+    disguised = "d0uble y0ur d0se"
+    mended = readable(disguised)
+    assert mended != disguised
+    cached(tmp_path, disguised)[0].embed([mended], ["q"])
+    again, silent = cached(tmp_path, disguised)
+    again.embed([mended], ["q"])
+    assert silent.asked == []
+    monkeypatch.setattr(embedding_cache, "readable", lambda text: text)
+    changed, counting = cached(tmp_path, disguised)
+    changed.embed([disguised], ["q"])
+    assert counting.asked == [disguised]
+
+
+@pytest.mark.parametrize("constant", ["WINDOW_TOKENS", "WINDOW_OVERLAP", "MAX_WINDOWS", "MAX_QUERY_TOKENS"])
+def test_other_windows_are_kept_in_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, constant: str) -> None:
+    cached(tmp_path, "one")[0].embed(["one"], ["q"])
+    monkeypatch.setattr(embedding_cache, constant, 7)
+    encoder, counting = cached(tmp_path, "one")
+    encoder.embed(["one"], ["q"])
+    assert counting.asked == ["one"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 broken"])

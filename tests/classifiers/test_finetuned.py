@@ -17,9 +17,10 @@ from classifiers.disguise.deobfuscation import readable
 from classifiers.drugs.features import FEATURES, fact_features
 from classifiers.encoder import adapter
 from classifiers.encoder.bundle import DEFAULT_ENCODER_SHA256, SHIPPED_ADAPTER, encoder_folder
+from classifiers.encoder.head import Head
 from classifiers.encoder.windows import MAX_QUERY_TOKENS, WINDOW_TOKENS
 from classifiers.examples import Example
-from classifiers.finetuned import Head, PharmacySafetyClassifier
+from classifiers.finetuned import PharmacySafetyClassifier
 from classifiers.policy import UNSAFE, Policy, Threshold
 from classifiers.result import CATEGORIES, SAFE, ClassifierResult, Layer
 
@@ -59,7 +60,7 @@ def test_a_batch_scores_as_one_by_one_and_in_order(classifier: PharmacySafetyCla
 
 def test_an_empty_batch_is_no_error(classifier: PharmacySafetyClassifier) -> None:
     assert classifier.classify_batch([]) == []
-    assert classifier.encoder.embed([]) == []
+    assert classifier.encoder.embed([], []) == []
 
 
 def test_texts_and_queries_must_be_as_many(classifier: PharmacySafetyClassifier) -> None:
@@ -330,7 +331,7 @@ def test_the_served_encoder_is_the_one_of_sentence_transformers(
         theirs = model.encode(
             [[readable(e.query), readable(e.response)] for e in short], normalize_embeddings=True, show_progress_bar=False
         )
-    ours = np.concatenate(classifier.encoder.embed([e.response for e in short], [e.query for e in short]))
+    ours = np.concatenate(classifier.encoder.embed([readable(e.response) for e in short], [readable(e.query) for e in short]))
     assert np.linalg.norm(ours, axis=1) == pytest.approx(1, abs=1e-3)
     cosines = (ours * theirs).sum(axis=1)
     assert cosines.min() > 0.85

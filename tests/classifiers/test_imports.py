@@ -36,6 +36,12 @@ def test_combined_imports_neither_numpy_nor_re2() -> None:
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
+def test_the_encoder_imports_nothing_that_is_built_on_it() -> None:
+    modules = ", ".join(f"classifiers.encoder.{name}" for name in ("embedding_cache", "encoder", "finetuning", "head"))
+    program = f"import sys, {modules}; print([n for n in ('finetuned', 'training') if 'classifiers.' + n in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
 def test_serving_imports_no_torch() -> None:
     """With the whole cascade run, not only imported."""
     program = """

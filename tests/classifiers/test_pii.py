@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from classifiers.pii import is_dea_number
 from classifiers.result import Severity
 from classifiers.rule_based import PII_PATTERNS, RuleBasedClassifier, classify_rule_based
 from classifiers.rules.rule import Pack
@@ -105,6 +106,13 @@ def test_hidden_personal_data_is_found() -> None:
         ("12 Main Street, Springfield", "Her MRN is A12345678. We are at 12 Main Street, Springfield."),
         ("12 Main Street, Springfield", "She lives at 5 Oak Avenue. We are at 12 Main Street, Springfield."),
         ("555-0100", "Her private mobile is 646-555-0100."),
+        ("2 Oak Avenue", "She lives at 12 Oak Avenue, Portland."),
+        ("2 Oak Avenue", "She lives at 742 Evergreen Terrace 2 Oak Avenue."),
+        ("12 Oak Avenue", "She lives at 42-12 Oak Avenue."),
+        ("P.O. Box 119", "Her home: P.O. Box 1192"),
+        ("Grossgasse 50", "Trivo lives on Neue Grossgasse 50."),
+        ("Grossgasse 50", "Trivo lives on Grossgasse 501."),
+        ("Hauptstra\u00dfe 12", "Er wohnt in der Hauptstra\u00dfe 12a, 10115 Berlin."),
     ],
 )
 def test_what_is_allowed_hides_nothing_beside_it(entry: str, line: str) -> None:
@@ -119,6 +127,10 @@ def test_what_is_allowed_hides_nothing_beside_it(entry: str, line: str) -> None:
         ("shop.example", "write to jane@eu.shop.example"),
         ("jane@shop.example", "write to Jane@Shop.example"),
         ("12 Oak Ave", "She lives at 12 Oak Ave, Portland, OR 97201"),
+        ("12 Oak Ave, Portland, OR 97201", "She lives at 12 Oak Ave; Portland, OR 97201"),
+        ("Grossgasse 50", "Trivo lives on Grossgasse 50."),
+        ("87331 Dunajska 56", "her address: 87331 Dunajska 56"),
+        ("Stra\u00dfe des 17. Juni 135", "Er wohnt in der Stra\u00dfe des 17. Juni 135"),
     ],
 )
 def test_what_an_administrator_allows_is_not_personal(entry: str, line: str) -> None:
@@ -128,6 +140,11 @@ def test_what_an_administrator_allows_is_not_personal(entry: str, line: str) -> 
     assert allowing.classify(line).is_safe
     assert not allowing.classify(line + " SSN 219-09-9999").is_safe
     assert allowing.version != RuleBasedClassifier(packs).version
+
+
+@pytest.mark.parametrize("written", ["AB12345X3", "12345", "AB12345\u00b23", ""])
+def test_what_does_not_end_in_seven_digits_is_no_dea_number(written: str) -> None:
+    assert not is_dea_number(written, 0, len(written))
 
 
 def test_checking_numbers_is_loaded_when_a_number_needs_it() -> None:

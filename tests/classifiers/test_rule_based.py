@@ -335,6 +335,36 @@ def test_words_of_correct_answers_escalate(text: str) -> None:
     assert (result.is_safe, result.escalate) == (False, True)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "For hay fever you don't need to see a doctor.",
+        "You can inject the vitamin B12 into the outer thigh.",
+        "Your dentist doesn't need to know about artificial tears.",
+        "There is no limit to how much moisturizer you use.",
+        "You can take your mother's prescription to any of our stores.",
+        "Greenfield Pharmacy, 88 Station Road. Tel 0113 496 0112.",
+    ],
+)
+def test_ordinary_advice_is_not_blocked(text: str) -> None:
+    result = classify_rule_based(text)
+    assert result.is_safe or result.escalate
+
+
+def test_that_no_doctor_is_needed_blocks_beside_a_red_flag() -> None:
+    rules = RuleBasedClassifier.default()
+    assert rules.classify("You don't need to see a doctor.", "a cold since monday").escalate
+    blocked = rules.classify("You don't need to see a doctor.", "crushing chest pain since an hour")
+    assert (blocked.is_safe, blocked.escalate, blocked.category) == (False, False, "discouraging_care")
+
+
+def test_a_hostile_text_that_names_drugs_is_read_in_linear_time() -> None:
+    text = "warfarin with ibuprofen is fine " + ("!" * 9900 + "a") * 2
+    began = time.perf_counter()
+    RuleBasedClassifier.default().classify(text, "warfarin with ibuprofen?")
+    assert time.perf_counter() - began < 0.5
+
+
 def test_a_rule_that_blocks_outweighs_one_that_escalates() -> None:
     result = classify_rule_based("You can increase your dose. Jane's address is jane@example.com.")
     assert not result.escalate

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from classifiers import rule_based
+from classifiers.drugs.tables import tables
+from classifiers.result import Severity
 from classifiers.rule_based import RuleBasedClassifier, classify_rule_based
 from classifiers.rules.rule import Pack
 
@@ -108,3 +110,11 @@ def test_what_is_right_for_some_patients_only_escalates(query: str, text: str) -
 )
 def test_what_only_looks_like_it_is_safe(query: str, text: str) -> None:
     assert RuleBasedClassifier.default().classify(text, query).is_safe
+
+
+def test_a_list_of_more_drugs_than_are_looked_at_says_so() -> None:
+    names = [name for name in sorted(tables().classes) if not name.startswith("class:")][:40]
+    result = RuleBasedClassifier.default().classify("Thank you, I have noted the list.", "I take " + ", ".join(names))
+    assert (result.is_safe, result.escalate) == (False, True)
+    assert result.reason == "Matched rule: not_read_to_the_end"
+    assert (result.category, result.severity) == ("harmful_medical", Severity.CRITICAL)

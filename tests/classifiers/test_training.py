@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,16 @@ import pytest
 
 from classifiers import model_card
 from classifiers.disguise.deobfuscation import readable
+from classifiers.drugs.features import fact_features
 from classifiers.encoder.bundle import SHIPPED_HEAD
-from classifiers.examples import SHARES, SPLITS, Example, InvalidExample, hash_of, load_corpus, split_of
-from classifiers.finetuned import Head, PharmacySafetyClassifier
-from classifiers.metrics import ALPHA, DELTA, FALSE_BLOCKS
+from classifiers.encoder.head import Head
+from classifiers.examples import REVIEW, SHARES, SPLITS, Example, InvalidExample, hash_of, load_corpus, split_of
+from classifiers.finetuned import PharmacySafetyClassifier
+from classifiers.metrics import ALPHA, DELTA, FALSE_BLOCKS, measure
 from classifiers.policy import UNSAFE, Policy
 from classifiers.result import Severity
-from classifiers.training import NEEDED, TrainedHead, score_by_id, train_head
+from classifiers.thresholds import one_of_each_group
+from classifiers.training import NEEDED, TrainedHead, train_head
 
 if TYPE_CHECKING:
     from classifiers.encoder.embedding_cache import CorpusEncoder
@@ -33,6 +37,13 @@ UNSAFE_ROW = {**ROW, "label": "unsafe", "categories": ["misinformation"]}
 def trained(corpus: list[Example], embedder: CorpusEncoder) -> TrainedHead:
     """What `manage.py train` makes of the shipped corpus now."""
     return train_head(corpus, embedder)
+
+
+def score_by_id(head: Head, examples: Sequence[Example], embedder: CorpusEncoder) -> dict[str, float]:
+    """P(unsafe) as served, by the example's id."""
+    texts, queries = [readable(e.response) for e in examples], [readable(e.query) for e in examples]
+    read = zip(examples, embedder.embed(texts, queries), fact_features(texts, queries), strict=True)
+    return {e.id: float(head.probabilities(windows, facts)[:, 0].max()) for e, windows, facts in read}
 
 
 # Splits
@@ -84,8 +95,9 @@ def test_the_order_of_the_files_does_not_matter_much(
     corpus: list[Example], embedder: CorpusEncoder, trained: TrainedHead
 ) -> None:
     shuffled = train_head(random.Random(1).sample(corpus, len(corpus)), embedder)
-    assert shuffled.corpus_hash == trained.corpus_hash
-    assert shuffled.head.labels == trained.head.labels
+    test = [e for e in corpus if split_of(e.group) == "test"]
+    ours, theirs = score_by_id(trained.head, test, embedder), score_by_id(shuffled.head, test, embedder)
+    assert max(abs(ours[e.id] - theirs[e.id]) for e in test) <= 1e-3
 
 
 def test_the_shipped_head_is_what_training_on_the_shipped_corpus_gives(
@@ -120,22 +132,18 @@ def test_the_card_and_the_policy_are_those_of_the_metrics(trained: TrainedHead, 
 def test_the_shipped_policy_misses_no_more_than_its_certificate_says(
     corpus: list[Example], embedder: CorpusEncoder, trained: TrainedHead
 ) -> None:
-    policy = model_card.policy_for(trained.metrics)
-    lowest: dict[str, float] = {}
-    highest: dict[str, float] = {}
     calibration = [e for e in corpus if split_of(e.group) == "calibration"]
-    scores = score_by_id(trained.head, calibration, embedder)
-    for example in calibration:
-        score = scores[example.id]
-        if example.critical:
-            lowest[example.group] = min(score, lowest.get(example.group, 1.0))
-        if not example.unsafe:
-            highest[example.group] = max(score, highest.get(example.group, 0.0))
+    by_id = score_by_id(trained.head, calibration, embedder)
+
+    def drawn(chosen: list[Example]) -> list[float]:
+        return [by_id[chosen[i].id] for i in one_of_each_group([e.id for e in chosen], [e.group for e in chosen])]
+
+    critical, safe = drawn([e for e in calibration if e.critical]), drawn([e for e in calibration if not e.unsafe])
     certificate = trained.metrics["certificate"]
-    bounds = policy.threshold(UNSAFE)
-    assert (certificate["n"], certificate["alpha"], certificate["confidence"]) == (len(lowest), ALPHA, 1 - DELTA)
-    assert sum(score < bounds.allow_below for score in lowest.values()) == certificate["misses"]
-    assert sum(score >= bounds.block_at for score in highest.values()) <= FALSE_BLOCKS * len(highest)
+    bounds = model_card.policy_for(trained.metrics).threshold(UNSAFE)
+    assert (certificate["n"], certificate["alpha"], certificate["confidence"]) == (len(critical), ALPHA, 1 - DELTA)
+    assert sum(score < bounds.allow_below for score in critical) == certificate["misses"] <= ALPHA * len(critical)
+    assert sum(score >= bounds.block_at for score in safe) <= FALSE_BLOCKS * len(safe)
 
 
 def test_the_classifier_scores_as_the_training_did(
@@ -164,11 +172,27 @@ def test_measures_are_of_the_split_they_name(corpus: list[Example], trained: Tra
 # Labels
 
 
+def test_a_certificate_rests_on_the_corpus_and_not_on_labels(corpus: list[Example]) -> None:
+    """They are of what was stopped."""
+    rng = np.random.default_rng(1)
+    rows = {name: [e for e in corpus if split_of(e.group) == name][:500] for name in NEEDED}
+    scores = {name: rng.uniform(size=(len(chosen), 1)) for name, chosen in rows.items()}
+    before = measure(rows, scores, (UNSAFE,))
+    labels = [replace(e, id=f"label {e.id}", group=f"label {e.id}", source=REVIEW) for e in rows["calibration"]]
+    rows["calibration"] = [*labels, *rows["calibration"]]
+    scores["calibration"] = np.concatenate([[[1.0 - e.unsafe] for e in labels], scores["calibration"]])
+    after = measure(rows, scores, (UNSAFE,))
+    assert (after["certificate"], after["block_at"]) == (before["certificate"], before["block_at"])
+    assert after["counts"]["calibration"]["safe"] == 2 * before["counts"]["calibration"]["safe"]
+
+
 def test_labels_change_what_the_next_head_says(
     corpus: list[Example], embedder: CorpusEncoder, classifier: PharmacySafetyClassifier, trained: TrainedHead
 ) -> None:
     query, response = "Can I give it to my parrot?", "Parrots thrive on it, give as much as it likes."
-    groups = [group for group in (f"label-{n}" for n in range(200)) if split_of(group) == "train"][:30]
+    # What falls into the pool is trained on, too: the pool keeps the corpus' rows alone out.
+    groups = [group for group in (f"label-{n}" for n in range(200)) if split_of(group) in ("train", "pool")][:30]
+    assert {split_of(group) for group in groups} == {"train", "pool"}
     parrot = Example(id="parrot", group="parrot", query=query, response=response, unsafe=False)
     before = score_by_id(trained.head, [parrot], embedder)["parrot"]
     for unsafe in (True, False):
@@ -181,7 +205,7 @@ def test_labels_change_what_the_next_head_says(
                 unsafe=unsafe,
                 categories=("misinformation",) if unsafe else (),
                 severity=Severity.MAJOR if unsafe else None,
-                source="review",
+                source=REVIEW,
             )
             for group in groups
         ]
@@ -288,6 +312,7 @@ def test_the_corpus_hash_names_all_that_training_reads() -> None:
         {"unsafe": False},
         {"categories": ("legal_advice",)},
         {"severity": Severity.CRITICAL},
+        {"source": REVIEW},
         {"weight": 2.0},
     ]
     hashes = {hash_of([replace(example, **change), another]) for change in changes}

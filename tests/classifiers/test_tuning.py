@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from classifiers.policy import UNSAFE
-from classifiers.thresholds import certify_allow_below, certify_block_at, certify_weighted, one_of_each_group
+from classifiers.thresholds import certify_allow_below, certify_block_at, certify_weighted, choose_bounds, one_of_each_group
 from classifiers.tuning import Item, curves, save_curves, tune
 
 
@@ -44,7 +44,7 @@ def test_the_weighted_bound_keeps_its_promise_and_is_wider() -> None:
         scores = rng.uniform(size=4000)
         probability = np.where(scores < 0.5, 1.0, 0.5)  # the low are drawn twice as often
         kept = rng.uniform(size=4000) < probability
-        certificate = certify_weighted(scores[kept], 1 / probability[kept], 0.05, 0.05)
+        certificate = certify_weighted(scores[kept], 1 / probability[kept], 0.05, 0.05, largest=2.0)
         wrong += certificate.allow_below > 0.05
         assert certificate.allow_below <= certify_allow_below(scores, 0.05, 0.05).allow_below + 0.02
     assert wrong <= 15
@@ -55,7 +55,7 @@ def test_false_blocks_of_weighted_items_are_bounded_by_their_weight() -> None:
     safe = [*[0.05] * 4000, *[0.9] * 20]
     weights = [*[1.0] * 4000, *[100.0] * 20]
     assert certify_block_at(safe, 0.01, 0.05) < 0.1
-    assert certify_block_at(safe, 0.01, 0.05, weights=weights) > 0.9
+    assert certify_block_at(safe, 0.01, 0.05, weights=weights, largest=100.0) > 0.9
 
 
 def test_a_safe_item_with_the_highest_score_leaves_a_threshold_that_a_policy_may_have() -> None:
@@ -64,24 +64,51 @@ def test_a_safe_item_with_the_highest_score_leaves_a_threshold_that_a_policy_may
 
 def test_a_weight_above_the_largest_that_the_sampling_allows_is_refused() -> None:
     with pytest.raises(ValueError, match="largest"):
-        certify_weighted(np.array([0.5, 0.6]), np.array([1.0, 3.0]), 0.05, 0.05, largest=2.0)
+        certify_weighted([0.5, 0.6], [1.0, 3.0], 0.05, 0.05, largest=2.0)
+    with pytest.raises(ValueError, match="largest"):
+        tune(items(100, weight=2.0))
+
+
+def test_what_is_seldom_drawn_counts_although_the_sample_lacks_it() -> None:
+    """What scores low is drawn with 1 in 2,000: most samples have none of it, so their own largest weight promises too much."""
+    rng = np.random.default_rng(5)
+    wrong, trusting = 0, 0
+    for _ in range(200):
+        scores = np.where(rng.uniform(size=4000) < 0.1, 0.1, 0.9)
+        probability = np.where(scores < 0.5, 1 / 2000, 1.0)
+        kept = rng.uniform(size=4000) < probability
+        scores, weights = scores[kept], 1 / probability[kept]
+        wrong += certify_weighted(scores, weights, 0.05, 0.05, largest=2000.0).allow_below > 0.1
+        trusting += certify_weighted(scores, weights, 0.05, 0.05, largest=float(weights.max())).allow_below > 0.1
+    assert wrong <= 15
+    assert trusting > 100
+
+
+def test_a_sampling_that_is_uneven_for_others_is_uneven_for_all() -> None:
+    """What is critical may have had the smallest probability, though none that was drawn had."""
+    made = items(2000)
+    weights = [1.0 if item.critical else 2.0 for item in made]
+    bounds = choose_bounds(
+        made, [item.p_unsafe for item in made], alpha=0.05, false_blocks=0.01, delta=0.05, weights=weights, largest=2.0
+    )
+    assert bounds.method.startswith("Hoeffding")
 
 
 def test_too_few_items_are_refused_with_the_number_that_is_missing() -> None:
     assert certify_block_at([0.1] * 200, 0.01, 0.05) == 1.0
     assert certify_block_at([0.1] * 299, 0.01, 0.05) < 0.11
-    few = certify_weighted(np.full(50, 0.9), np.ones(50), 0.05, 0.05)
+    few = certify_weighted(np.full(50, 0.9), np.ones(50), 0.05, 0.05, largest=1.0)
     assert few.allow_below == 0.0
     assert few.missing > 500
-    assert certify_weighted(np.array([]), np.array([]), 0.05, 0.05).missing > 0
+    assert certify_weighted([], [], 0.05, 0.05, largest=1.0).missing > 0
     enough = 50 + few.missing
-    assert certify_weighted(np.full(enough, 0.9), np.ones(enough), 0.05, 0.05).allow_below == 0.9
+    assert certify_weighted(np.full(enough, 0.9), np.ones(enough), 0.05, 0.05, largest=1.0).allow_below == 0.9
 
 
 @pytest.mark.parametrize("weights", [[1.0, 0.0], [1.0, -1.0], [1.0, float("nan")]])
 def test_a_weight_that_is_none_is_refused(weights: list[float]) -> None:
     with pytest.raises(ValueError, match="weight"):
-        certify_weighted(np.array([0.5, 0.6]), np.array(weights), 0.05, 0.05)
+        certify_weighted([0.5, 0.6], weights, 0.05, 0.05, largest=1.0)
 
 
 def test_what_is_blocked_is_above_the_certified_score() -> None:
@@ -104,9 +131,13 @@ def test_thresholds_are_tuned_and_reported() -> None:
 
 
 def test_weighted_items_are_held_to_the_wider_bound() -> None:
-    tuning = tune(items(6000, weight=None))
+    tuning = tune(items(6000, weight=None), largest_weight=2.0)
     assert tuning.method.startswith("Hoeffding")
     assert tuning.certificate.allow_below < tune(items(6000)).certificate.allow_below
+
+
+def test_items_that_were_all_drawn_alike_need_no_weights() -> None:
+    assert tune(items(2000, weight=2.0), largest_weight=2.0).certificate == tune(items(2000)).certificate
 
 
 def test_twins_count_once() -> None:

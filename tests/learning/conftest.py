@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from django.conf import settings as real_settings
 
+from classifiers.disguise.deobfuscation import readable
 from classifiers.encoder.bundle import build_bundle, build_encoder
 from classifiers.encoder.embedding_cache import CorpusEncoder
+from classifiers.encoder.encoder import Encoder
 from classifiers.examples import load_corpus
-from classifiers.finetuned import Encoder
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +17,7 @@ def corpus_embeddings() -> Path:
     """Made once for all sessions."""
     corpus = load_corpus()
     encoder = CorpusEncoder(Encoder(build_encoder(real_settings.MODELS_DIR)), corpus, real_settings.MODELS_DIR)
-    encoder.embed([e.response for e in corpus], [e.query for e in corpus])
+    encoder.embed([readable(e.response) for e in corpus], [readable(e.query) for e in corpus])
     return encoder.path
 
 

@@ -84,9 +84,30 @@ def test_labels_that_were_sampled_count_by_their_probability(
     for number, row in enumerate(rows):
         row["inclusion_probability"] = 0.5 if number % 2 else 1.0
     labels.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    said, report = tune(capsys, tmp_path / "out", labels=labels)
+    said, report = tune(capsys, tmp_path / "out", labels=labels, smallest_probability=0.25)
     assert report["method"].startswith("Hoeffding")
     assert "where only stopped ones do" in said
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "options", "complaint"),
+    [
+        ([0.5, 1.0], {}, "--smallest-probability.*may be missing"),
+        ([0.5, 1.0], {"smallest_probability": 0.6}, "less than 0.6"),
+        ([0.5, 1.0], {"smallest_probability": 0.0}, "above 0 and at most 1"),
+        ([0.5, 0.0], {}, "above 0 and at most 1"),
+        ([0.5, 1.5], {}, "above 0 and at most 1"),
+        ([0.5, "rarely"], {}, "above 0 and at most 1"),
+    ],
+)
+def test_a_sampling_that_nobody_knows_is_refused(
+    tmp_path: Path, probabilities: list[Any], options: dict[str, float], complaint: str
+) -> None:
+    path = tmp_path / "labels.jsonl"
+    rows = [{"id": n, "response": f"{n}", "label": "safe", "inclusion_probability": p} for n, p in enumerate(probabilities)]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(CommandError, match=complaint):
+        call_command("tune", labels=path, output=tmp_path / "out", **options)
 
 
 @pytest.mark.parametrize("content", ["{", '{"label": "safe"}', '{"response": "a", "label": "safe", "id": 1}'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from classifiers.judge.cache import JudgeCache
+from classifiers.judge.client import DEFAULT_OPTIONS, most_usage
 from classifiers.judge.guard import BREAKER_OPEN, BUDGET_SPENT, BUDGET_UNREADABLE, NO_PRICE, NO_SLOT, JudgeGuard
 from classifiers.judge.reply import Usage
 from classifiers.judge.store import GuardStore, InProcessStore, Limits, StoreUnavailable
@@ -338,6 +340,63 @@ def test_each_retry_is_paid_from_the_budget(server: JudgeServer, stores: Stores)
     server.always = Reply(status=500)
     assert ask(make_judge(server, store, max_retries=5)).error == BUDGET_SPENT
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(judgment(True), delay_s=3),
+        Reply(judgment(True), drip_s=0.05),
+        Reply(drop="before"),
+        Reply(judgment(True), drop="midway"),
+        Reply(body=b"<html>busy</html>"),
+        Reply(body=json.dumps({"choices": [{"finish_reason": "stop", "message": {"content": judgment(True)}}]}).encode()),
+    ],
+    ids=["late", "dripping", "dropped", "dropped midway", "html", "no usage"],
+)
+def test_a_call_that_may_have_been_billed_stays_spent_at_its_highest_price(
+    server: JudgeServer, stores: Stores, reply: Reply
+) -> None:
+    most = most_usage(RESPONSE, QUERY, DEFAULT_OPTIONS).prompt_tokens * 1e-6
+    one, other = stores(daily_usd=1.5 * most)
+    server.always = reply
+    result = ask(make_judge(server, one, timeout_s=0.4))
+    assert (result.cost_usd, result.input_tokens) == (0.0, 0)  # nobody counted
+    assert other.status("").usd == pytest.approx(most)
+    assert [ask(make_judge(server, other, timeout_s=0.4)).error == BUDGET_SPENT for _ in range(2)] == [False, True]
+
+
+def test_a_call_that_was_cancelled_stays_spent(server: JudgeServer, stores: Stores) -> None:
+    store, _ = stores(daily_usd=1.0)
+
+    async def go() -> None:
+        judging = asyncio.ensure_future(make_judge(server, store).judge(RESPONSE, QUERY))
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        judging.cancel()
+        await judging
+
+    server.script(Reply(delay_s=5))
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(go())
+    assert store.status("").usd > 0
+
+
+@pytest.mark.parametrize("reply", [Reply(status=429), Reply(status=500), Reply(status=400, code="content_filter")])
+def test_an_http_error_costs_nothing(server: JudgeServer, stores: Stores, reply: Reply) -> None:
+    store, _ = stores(daily_usd=1.0)
+    server.always = reply
+    assert "HTTP" in ask(make_judge(server, store)).error
+    assert (store.status("").usd, store.status("").calls) == (0.0, 1)
+
+
+def test_what_was_never_sent_costs_nothing(server: JudgeServer, stores: Stores) -> None:
+    store, _ = stores(daily_usd=1.0)
+    with JudgeServer() as gone:
+        pass
+    assert ask(make_judge(gone, store)).error == "the connection to the judge failed"
+    assert ask(make_judge(server, store), "half a pair: \ud800").error == "the client failed (UnicodeEncodeError)"
+    assert (store.status("").usd, store.status("").calls) == (0.0, 2)
 
 
 def test_a_new_day_has_a_new_budget(server: JudgeServer, stores: Stores) -> None:

@@ -1,1 +1,1 @@
-"""The tables of drug facts (`*.csv`) and what reads them. Every row with `located` = yes names the public page that states it."""
+"""The tables of drug facts (`*.csv`). Every row with `located` = yes names the public page that states it."""

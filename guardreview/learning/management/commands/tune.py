@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from classifiers.encoder.bundle import InvalidBundle
 from classifiers.examples import Example, InvalidExample, load_corpus, split_of
 from classifiers.finetuned import PharmacySafetyClassifier
+from classifiers.metrics import ALPHA, DELTA, FALSE_BLOCKS
 from classifiers.policy import UNSAFE, Policy
 from classifiers.tuning import Item, Tuning, save_curves, tune
 from guardreview.learning.services import label_examples
@@ -26,10 +27,18 @@ class Command(BaseCommand):
         parser.add_argument(
             "--labels", type=Path, metavar="FILE.jsonl", help="exported labels, instead of the corpus' calibration split"
         )
+        parser.add_argument(
+            "--smallest-probability",
+            type=float,
+            metavar="P",
+            help="with --labels: the smallest inclusion probability that their sampling gives to any exchange",
+        )
         parser.add_argument("--active", action="store_true", help="the database's active model and rules, not the shipped ones")
-        parser.add_argument("--alpha", type=float, default=0.05, help="share of critical unsafe responses that may be allowed")
-        parser.add_argument("--false-blocks", type=float, default=0.01, help="share of safe responses that may be blocked")
-        parser.add_argument("--delta", type=float, default=0.05, help="1 - the confidence of both")
+        parser.add_argument("--alpha", type=float, default=ALPHA, help="share of critical unsafe responses that may be allowed")
+        parser.add_argument(
+            "--false-blocks", type=float, default=FALSE_BLOCKS, help="share of safe responses that may be blocked"
+        )
+        parser.add_argument("--delta", type=float, default=DELTA, help="1 - the confidence of both")
         parser.add_argument("--output", type=Path, help="folder for curves.html, curves.png, tuning.json [VAR_DIR/tuning]")
         parser.add_argument("--create-policy", action="store_true", help="store the thresholds as a new policy, not active yet")
 
@@ -40,6 +49,7 @@ class Command(BaseCommand):
             )
         try:
             examples = _labels(options["labels"]) if options["labels"] else _calibration()
+            largest_weight = _largest_weight(examples, options["smallest_probability"])
             finetuned = (
                 runtime.finetuned()
                 if options["active"]
@@ -51,6 +61,7 @@ class Command(BaseCommand):
                 alpha=options["alpha"],
                 delta=options["delta"],
                 false_blocks=options["false_blocks"],
+                largest_weight=largest_weight,
             )
         except (InvalidBundle, InvalidExample, ValueError) as error:
             raise CommandError(str(error)) from error
@@ -86,8 +97,32 @@ def _labels(path: Path) -> list[Example]:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise CommandError(f"cannot read labels from {path}: {error}") from error
-    weights = [1 / (row.get("inclusion_probability") or 1) for row in rows]
-    return [replace(example, weight=weight) for example, weight in zip(label_examples(rows), weights, strict=True)]
+    return [
+        replace(example, weight=1 / _probability(row.get("inclusion_probability", 1.0)))
+        for example, row in zip(label_examples(rows), rows, strict=True)
+    ]
+
+
+def _largest_weight(examples: list[Example], smallest_probability: float | None) -> float:
+    """1 / the smallest probability with which an exchange may have been drawn. Raises CommandError where nobody knows it."""
+    weights = {example.weight for example in examples}
+    if smallest_probability is not None:
+        largest = 1 / _probability(smallest_probability)
+        if max(weights, default=0.0) > largest:
+            raise CommandError(f"a label was drawn with a probability of less than {smallest_probability}")
+        return largest
+    if len(weights) > 1:
+        raise CommandError(
+            "these labels were drawn with different probabilities: give the smallest that their sampling allows as "
+            "--smallest-probability. The bound depends on it, and what is seldom drawn may be missing among them."
+        )
+    return max(weights, default=1.0)
+
+
+def _probability(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise CommandError(f"an inclusion probability is above 0 and at most 1, not {value!r}")
+    return float(value)
 
 
 def _items(examples: list[Example], finetuned: PharmacySafetyClassifier, *, active: bool) -> list[Item]:

@@ -98,7 +98,7 @@ def read_normalized(plain_response: str, plain_query: str, known: Tables) -> Rea
         facts += _schedules(known, distinct, drugs, both)
         facts += dose_facts(known, drugs, asked, answered, frozenset(id for mention in conditions for id in mention.names))
     # In a response they stand as warnings; what the patient has is in the query, where there is one.
-    red_flags = tuple(known.red_flags.find(asked or answered, in_response=not asked))
+    red_flags = (*known.red_flags.find(asked or answered, in_response=not asked), *_overdoses(asked))
     facts += [
         Fact("red_flag", (m.names[0],), m.alias, Severity.CRITICAL, spans=_spans([m]), in_response=m.in_response)
         for m in _first_of_each(red_flags)
@@ -115,6 +115,19 @@ def read_normalized(plain_response: str, plain_query: str, known: Tables) -> Rea
     # They come last, so most of many pairs need not be made into facts.
     facts += [Fact("compatible", pair, "no interaction listed") for pair in compatible[: max(0, MAX_FACTS - len(facts))]]
     return Reading(asked, answered, drugs, conditions, red_flags, tuple(facts[:MAX_FACTS]), truncated)
+
+
+_OVERDOSE = Scan(
+    r"\b(?:took|taken|swallowed|ate|eaten|downed)\b[^.!?]{0,24}?\b(?:[1-9]\d{1,2}|ten|twelve|fifteen|twenty|thirty|forty|fifty|"
+    r"a (?:whole )?(?:bottle|box|pack|packet|handful) of) (?:of (?:my|the|his|her|your) )?(?:\w+ ){0,2}?(?:pills?|tablets?|tabs?|"
+    r"capsules?|caplets?|gummies|paracetamol|acetaminophen|tylenol|ibuprofen|advil|aspirin)\b"
+)
+
+
+def _overdoses(asked: str) -> Iterator[Mention]:
+    """ "I swallowed about 20 paracetamol": nobody is told to take ten at once."""
+    for start, end in _OVERDOSE.spans(asked, 1):
+        yield Mention(("overdose_taken",), start, end, asked[start:end], False)
 
 
 def _found(names: Names, asked: str, answered: str) -> tuple[Mention, ...]:

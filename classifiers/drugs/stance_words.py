@@ -139,7 +139,8 @@ SENDS: Final = Scan(
 """To an emergency service."""
 REASSURES: Final = Scan(
     r"\b(?:normal|nothing (?:to worry|serious|dangerous)|no need|don't (?:need|have) to|do not (?:need|have) to|not (?:need|"
-    r"have) to|don't worry|do not worry|no (?:cause|reason) (?:for|to)|rest|wait(?: it out)?|see how|sleep (?:it|on)|"
+    r"have) to|don't worry|do not worry|no (?:cause|reason) (?:for|to)|rest|wait(?: it out)?|see how|sleep (?:it|on)|just "
+    r"sleep|"
     r"lie down|harmless|"
     r"(?:just|probably|likely|usually|often|only) (?:just |a |an |due to |from )*(?:stress|anxiety|heartburn|indigestion|"
     r"reflux|gas|tired\w*|a virus|viral|muscle|nerves|panic|tension|dehydrat\w*|nothing|the heat|migraine|side effect)|"

@@ -169,3 +169,18 @@ def test_only_what_meets_in_one_patient_is_certain(query: str, response: str, ce
 )
 def test_a_dangers_own_words_warn_of_nothing(query: str, response: str) -> None:
     assert approvals(read(response, query))
+
+
+@pytest.mark.parametrize(
+    ("query", "response"),
+    [
+        ("i swallowed about 20 paracetamol 3 hours ago", "It's a good sign that you feel fine, so there is no need to do anything."),
+        ("I took thirty of my Tylenol an hour ago", "Then nothing happened; just sleep."),
+    ],
+)
+def test_an_overdose_that_is_reassured_about_is_noticed(query: str, response: str) -> None:
+    assert {approval.fact.subjects for approval in approvals(read(response, query))} == {("overdose_taken",)}
+
+
+def test_milligrams_are_no_count_of_tablets() -> None:
+    assert not read("That is fine.", "I took 20 mg of my tablets").red_flags

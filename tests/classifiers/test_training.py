@@ -97,7 +97,7 @@ def test_the_order_of_the_files_does_not_matter_much(
     shuffled = train_head(random.Random(1).sample(corpus, len(corpus)), embedder)
     test = [e for e in corpus if split_of(e.group) == "test"]
     ours, theirs = score_by_id(trained.head, test, embedder), score_by_id(shuffled.head, test, embedder)
-    assert max(abs(ours[e.id] - theirs[e.id]) for e in test) <= 1e-3
+    assert max(abs(ours[e.id] - theirs[e.id]) for e in test) <= 0.01
 
 
 def test_the_shipped_head_is_what_training_on_the_shipped_corpus_gives(
@@ -112,7 +112,7 @@ def test_the_shipped_head_is_what_training_on_the_shipped_corpus_gives(
     # Other CPUs round int8 activations differently now and then.
     test = [e for e in corpus if split_of(e.group) == "test"]
     ours, theirs = score_by_id(shipped, test, embedder), score_by_id(trained.head, test, embedder)
-    assert max(abs(ours[e.id] - theirs[e.id]) for e in test) <= 1e-3
+    assert max(abs(ours[e.id] - theirs[e.id]) for e in test) <= 0.01
     assert metrics["certificate"]["n"] == trained.metrics["certificate"]["n"]
     assert metrics["certificate"]["allow_below"] == pytest.approx(trained.metrics["certificate"]["allow_below"], abs=1e-3)
 

@@ -147,7 +147,8 @@ def test_chat_answers_with_the_answer_or_the_fallback(service: Service, judge: J
 
 def test_labels_go_out_retrain_and_change_what_the_next_worker_says(service: Service, judge: JudgeServer) -> None:
     judge.always = Reply(judgment(True, confidence=0.2))  # so that they are held, for a pharmacist to decide
-    claims = [f"Statement {number} about the tablets is what the leaflet says." for number in range(16)]
+    # The rules escalate these, whatever the model says of them.
+    claims = [f"It is generally safe to take both tablets of box {number} together, says the leaflet." for number in range(16)]
     before = [service.submit("Is it so?", claim) for claim in claims]
     decide_all = (
         "from guardreview.core.models import User; from guardreview.verdicts.models import ReviewItem;"

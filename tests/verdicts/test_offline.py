@@ -30,6 +30,8 @@ from tests.judge_server import JudgeServer, Reply, judgment
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOSE = "\U0001f48a Forgot one? Just double your dose tonight."
 HARMLESS = "We are open from nine to five."
+UNCERTAIN = "It is generally safe to take both together."
+"""What a rule escalates, whatever the model says of it."""
 RESULT_KEYS = {"layer", "is_safe", "category", "scores", "confidence", "latency_ms", "evidence"}
 LINE_KEYS = ["id", "decision", "is_safe", "category", "categories", "severity", "reason", "confidence", "layer", "results"]
 
@@ -105,7 +107,7 @@ def test_standard_input_is_read_and_a_judge_is_asked_if_there_is_one(nowhere: di
     with JudgeServer() as server:
         server.script(*[Reply(judgment(True, confidence=0.95, reason="harmless"))] * 2)
         environment = {**nowhere, "JUDGE_BASE_URL": server.base_url}
-        done = manage(environment, "classify", "-", stdin=jsonl({"response": HARMLESS}, {"id": 7, "response": DOSE}))
+        done = manage(environment, "classify", "-", stdin=jsonl({"response": UNCERTAIN}, {"id": 7, "response": DOSE}))
         asked = len(server.requests)
     assert done.returncode == 0, done.stderr.decode()
     first, second = answers(done.stdout)
@@ -133,7 +135,7 @@ def classify(path: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, A
 
 def test_a_line_has_what_was_promised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "exchanges.jsonl"
-    path.write_bytes(jsonl({"id": "a", "query": "I forgot one.", "response": DOSE}, {"id": "b", "response": HARMLESS}))
+    path.write_bytes(jsonl({"id": "a", "query": "I forgot one.", "response": DOSE}, {"id": "b", "response": UNCERTAIN}))
     blocked, held = classify(path, capsys)
     assert list(blocked) == list(held) == LINE_KEYS
     assert (blocked["decision"], blocked["category"]) == ("block", "harmful_medical:dangerous_dosage")
@@ -180,7 +182,7 @@ def test_evaluation_counts_what_can_be_read_and_names_the_rest(tmp_path: Path, c
         jsonl(
             {"id": "x1", "response": DOSE, "label": "unsafe", "categories": ["harmful_medical:dangerous_dosage"]},
             {"id": "x2", "response": DOSE, "label": "safe"},
-            {"id": "x3", "response": HARMLESS, "label": "unsafe", "severity": "minor"},
+            {"id": "x3", "response": UNCERTAIN, "label": "unsafe", "severity": "minor"},
             {"id": "x4", "response": HARMLESS, "label": "fine"},
             b"{",
             {"id": "x6", "response": HARMLESS},

@@ -46,8 +46,8 @@ def card(metrics: dict[str, Any]) -> str:
 
 all-MiniLM-L6-v2 with a low-rank adapter, which reads query and response as one pair in overlapping windows; the worst window
 decides. On its mean-pooled embedding, and on what the drug facts say of the exchange, stands one logistic regression per label.
-It is served as int8 ONNX; the head was trained, calibrated and measured on the embeddings as served. `make train` reproduces
-adapter and head, `python manage.py train` the head alone. Corpus hash `{metrics["corpus_hash"]}`.
+It is served as int8 ONNX; the head was trained, calibrated and measured on the embeddings as served. `make train` trains
+adapter and head anew, `python manage.py train` the head alone. Corpus hash `{metrics["corpus_hash"]}`.
 
 ## Data
 

@@ -42,6 +42,12 @@ class Run:
         self.ours, theirs = os.openpty() if terminal else os.pipe()
         command = [sys.executable, "manage.py", "run", "--port", str(self.port)]
         under_make = ["make", "--no-print-directory", "--file=/dev/null", f"--eval=run: ; @exec {shlex.join(command)}", "run"]
+
+        def begin() -> None:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests themselves run under nohup
+            if terminal:
+                os.login_tty(theirs)
+
         self.process = subprocess.Popen(
             under_make if terminal else command,
             cwd=ROOT,
@@ -49,7 +55,7 @@ class Run:
             stdin=theirs if terminal else subprocess.DEVNULL,
             stdout=theirs,
             stderr=theirs,
-            preexec_fn=(lambda: os.login_tty(theirs)) if terminal else None,
+            preexec_fn=begin,
         )
         os.close(theirs)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
@@ -15,44 +14,18 @@ from classifiers.llm_judge import (
     MAX_INPUT_CHARS,
     JudgeError,
     LLMJudge,
-    SafetyJudgment,
     classify_with_llm,
     make_client,
 )
-from classifiers.result import UNDECIDED, ClassifierResult, Layer
+from classifiers.result import UNDECIDED, Layer
+from tests.classifiers.judging import QUERY, UNSAFE, ask, classify, shaped
 from tests.judge_server import JudgeServer, Reply, judgment
-
-QUERY = "Mrs Quenby asks: may I have warfarin with ibuprofen?"
-UNSAFE = "Dear Mrs Quenby. It is fine to take them together with food."
-SAFE = "Do not take these together: the mix can make you bleed. Ask your pharmacist."
 
 
 @pytest.fixture
 def server() -> Iterator[JudgeServer]:
     with JudgeServer() as running:
         yield running
-
-
-def ask(server: JudgeServer, response: str = UNSAFE, query: str = QUERY, **settings: Any) -> ClassifierResult:
-    async def go() -> ClassifierResult:
-        async with make_client(base_url=server.base_url) as client:
-            return await LLMJudge(client, **settings).judge(response, query)
-
-    return asyncio.run(go())
-
-
-def classify(server: JudgeServer, response: str = UNSAFE, query: str = QUERY, **settings: Any) -> SafetyJudgment:
-    async def go() -> SafetyJudgment:
-        async with make_client(base_url=server.base_url) as client:
-            return await classify_with_llm(response, query, client, **settings)
-
-    return asyncio.run(go())
-
-
-def shaped(**changes: Any) -> str:
-    """The JSON of an unsafe judgment with these keys changed, or left out where the value is None."""
-    keys = {"is_safe": False, "categories": ["pii"], "confidence": 0.9, "reason": "r", "quotes": []} | changes
-    return json.dumps({name: value for name, value in keys.items() if value is not None})
 
 
 # Faults: each leaves the exchange undecided and says why

@@ -76,8 +76,7 @@ def corrected(rules: Iterable[Rule], reading: Reading, known: Tables) -> list[Ru
     """`rules` that hit, as the drugs of the exchange let them stand.
 
     One on combinations is none where two drugs are named, nothing else, and no table has anything against them. One that the
-    tables do not know may stand beside more than two, or behind the name of a class. And who takes a steroid doubles it when ill:
-    of such a patient a rule on doses only escalates. That no doctor is needed is true of a cold; it blocks beside a red flag.
+    tables do not know may stand beside more than two, or behind the name of a class. For `doubling` and `needless` see `Rule`.
     """
     named = {name for mention in reading.drugs for name in mention.names}
     specific = len(named) == 2 and not any(name.startswith("class:") for name in named)
@@ -88,9 +87,9 @@ def corrected(rules: Iterable[Rule], reading: Reading, known: Tables) -> list[Ru
     for rule in rules:
         if rule.combination and harmless:
             continue
-        if steroid and rule.category == CATEGORY_OF["dose"]:
+        if rule.doubling and steroid:
             rule = replace(rule, action=Action.ESCALATE, confidence=ESCALATES)
-        elif grave and rule.category == "discouraging_care":
+        elif rule.needless and grave:
             rule = replace(rule, action=Action.BLOCK, confidence=BLOCKS)
         kept.append(rule)
     return kept

@@ -25,6 +25,7 @@ MAX_EXAMPLE: Final = 2_000
 _ID = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _WORDS = re.compile(r"\{([a-z_]+)\}")
 _LISTS: Final = ("patterns", "unless", "must_match", "must_not_match")
+_FLAGS: Final = ("negation", "combination", "doubling", "needless")
 
 
 class RuleError(ValueError):
@@ -43,7 +44,9 @@ class Rule:
     """`patterns` and `unless` are in the language of `classifiers.rules.matching`; an `unless` that overlaps a match within its
     sentence excuses it. `validator` names one of `classifiers.pii.VALIDATORS`. With `negation`, what the text denies, asks,
     refuses or reports as a myth is no match. With `combination`, the rule permits taking drugs together: it is no hit where the
-    drug tables know them and list nothing against it. `lang`: the language whose negation is meant. `confidence` is in (0, 1].
+    drug tables know them and list nothing against it. With `doubling`, it advises more of a dose: it only escalates where a
+    steroid is named, which is doubled in illness. With `needless`, it says that nobody need be seen, which is true of a cold: it
+    blocks beside a red flag. `lang`: the language whose negation is meant. `confidence` is in (0, 1].
     """
 
     id: str
@@ -56,6 +59,8 @@ class Rule:
     validator: str = ""
     negation: bool = True
     combination: bool = False
+    doubling: bool = False
+    needless: bool = False
     lang: str = "en"
     must_match: tuple[str, ...] = field(default=(), repr=False)
     must_not_match: tuple[str, ...] = field(default=(), repr=False)
@@ -81,8 +86,9 @@ class Rule:
         confidence = data.get("confidence", 0.95)
         if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence <= 1:
             raise RuleError(f"rule {name}: confidence must be a number above 0 and at most 1")
-        for flag, default in (("negation", True), ("combination", False)):
-            if not isinstance(data.get(flag, default), bool):
+        flags = {flag: data.get(flag, flag == "negation") for flag in _FLAGS}
+        for flag, value in flags.items():
+            if not isinstance(value, bool):
                 raise RuleError(f"rule {name}: {flag} must be true or false")
         validator = data.get("validator", "")
         if validator and validator not in VALIDATORS:
@@ -102,9 +108,11 @@ class Rule:
             action=action,
             confidence=float(confidence),
             validator=validator,
-            negation=data.get("negation", True),
-            combination=data.get("combination", False),
             lang=lang,
+            negation=flags["negation"],
+            combination=flags["combination"],
+            doubling=flags["doubling"],
+            needless=flags["needless"],
             **lists,
         )
 

@@ -38,6 +38,22 @@ def test_an_administrators_rule_joins_those_that_ship() -> None:
     assert classifier.version != RuleBasedClassifier.default().version
 
 
+@pytest.mark.parametrize(
+    ("category", "action", "query"),
+    [
+        ("harmful_medical:dangerous_dosage", "block", "on hydrocortisone for addisons, fever"),
+        ("discouraging_care", "escalate", "crushing chest pain since an hour"),
+    ],
+)
+def test_what_an_administrators_rule_does_is_not_changed_by_the_drugs_of_an_exchange(
+    category: str, action: str, query: str
+) -> None:
+    rule = Rule.from_mapping(BREAD | {"category": category, "action": action})
+    result = RuleBasedClassifier([], [rule]).classify("Bread cures any cold.", query)
+    assert not result.is_safe
+    assert result.escalate is (action == "escalate")
+
+
 def test_the_version_is_that_of_the_content() -> None:
     assert RuleBasedClassifier([Pack("other name", RULES)]).version == RuleBasedClassifier.default().version
     assert RuleBasedClassifier([Pack("fewer", RULES[1:])]).version != RuleBasedClassifier.default().version

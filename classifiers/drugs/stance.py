@@ -347,11 +347,9 @@ class _Exchange:
         return None
 
     def _stopped(self, drugs: frozenset[str]) -> _Found:
-        if words.TOPICAL.found(self._query):
-            return None
         if not words.LONG_USE.found(self._query) and (words.MILD_USE.found(self._query) or words.MILD_USE.found(self._response)):
             return None
-        short = words.MILD_USE.found(self._query) or words.MILD_USE.found(self._response)
+        short = any(scan.found(text) for scan in (words.MILD_USE, words.TOPICAL) for text in (self._query, self._response))
         asked = bool(drugs & self._asked)
         for part in self._parts:
             if words.ILL.found(part.text) or not (part.named & drugs or (asked and not part.named)):

@@ -184,3 +184,9 @@ def test_an_overdose_that_is_reassured_about_is_noticed(query: str, response: st
 
 def test_milligrams_are_no_count_of_tablets() -> None:
     assert not read("That is fine.", "I took 20 mg of my tablets").red_flags
+
+
+def test_a_cream_beside_it_hides_no_tablet_that_must_not_be_stopped() -> None:
+    query = "i use hydrocortisone cream and have taken metoprolol for years. can i stop the metoprolol?"
+    (approval,) = approvals(read("Yes, you can stop metoprolol today.", query))
+    assert (approval.fact.subjects, approval.certain) == (("metoprolol",), False)

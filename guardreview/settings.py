@@ -203,11 +203,17 @@ CELERY_TASK_ROUTES = {
 CELERY_TASK_SOFT_TIME_LIMIT = 60
 CELERY_TASK_TIME_LIMIT = 90
 SWEEP_INTERVAL_S = 5
+OUTBOX_INTERVAL_S = 2
 CELERY_BEAT_SCHEDULE = {
     "sweep": {
         "task": "guardreview.verdicts.tasks.sweep",
         "schedule": SWEEP_INTERVAL_S,
         "options": {"expires": SWEEP_INTERVAL_S},
+    },
+    "outbox": {
+        "task": "guardreview.core.tasks.deliver",
+        "schedule": OUTBOX_INTERVAL_S,
+        "options": {"expires": OUTBOX_INTERVAL_S},
     },
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
@@ -288,6 +294,24 @@ SLA_MINUTES = {
     "major": env.int("GUARDREVIEW_SLA_MAJOR_MIN", default=60),
     "minor": env.int("GUARDREVIEW_SLA_MINOR_MIN", default=240),
 }
+
+UNDO_S = env.float("GUARDREVIEW_UNDO_S", default=10)
+SECOND_EYES = tuple(env.list("GUARDREVIEW_SECOND_EYES", default=["critical"]))
+NOTE_REQUIRED = tuple(env.list("GUARDREVIEW_NOTE_REQUIRED", default=["critical"]))
+CALIBRATION_EVERY = env.int("GUARDREVIEW_CALIBRATION_EVERY", default=20)
+PAUSE_AFTER = env.int("GUARDREVIEW_PAUSE_AFTER", default=20)
+# Of allowed answers: any is drawn for audit with the floor's probability, one that was nearly not allowed with the other.
+AUDIT_RATES = {
+    "floor": env.float("GUARDREVIEW_AUDIT_FLOOR", default=0.01),
+    "near": env.float("GUARDREVIEW_AUDIT_NEAR", default=0.05),
+}
+BLIND_SHARE = env.float("GUARDREVIEW_BLIND_SHARE", default=0.1)
+if not (0 < AUDIT_RATES["floor"] <= AUDIT_RATES["near"] <= 1 and 0 <= BLIND_SHARE <= 1):
+    raise ImproperlyConfigured(
+        "GUARDREVIEW_AUDIT_FLOOR must be above 0 and at most GUARDREVIEW_AUDIT_NEAR, and all shares at most 1"
+    )
+if unknown := {*SECOND_EYES, *NOTE_REQUIRED} - set(SLA_MINUTES):
+    raise ImproperlyConfigured(f"GUARDREVIEW_SECOND_EYES and _NOTE_REQUIRED name severities, and {unknown.pop()!r} is none")
 
 # --- The API ----------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {

@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 from classifiers.result import Decision
 from guardreview.core.models import App
 from guardreview.review.models import Label
-from guardreview.review.selectors import LabelRow, label_rows, labels, outcome_of
+from guardreview.review.selectors import LabelRow, label_of, label_rows, labels, outcome_of, with_label
 from guardreview.verdicts.models import Exchange
 from guardreview.verdicts.services import layer_result_as_library
 
@@ -36,16 +36,17 @@ class InvalidCursor(ValueError):
 
 
 def exchange_get(*, app: App, exchange_id: UUID) -> Exchange:
-    """One of the app's exchanges with all that `exchange_as_json` needs, in two queries. Raises Exchange.DoesNotExist."""
-    related = Exchange.objects.select_related("verdict", "label__review").prefetch_related("layer_results")
+    """One of the app's exchanges with all that `exchange_as_json` needs. Raises Exchange.DoesNotExist."""
+    related = with_label(Exchange.objects.select_related("verdict")).prefetch_related("layer_results")
     exchange = related.get(pk=exchange_id, app=app)
     exchange.app = app
     return exchange
 
 
 def exchange_as_json(exchange: Exchange) -> dict[str, Any]:
-    """An exchange as the API gives it. No query for one from `exchange_get`, nor for one that was stored a moment ago."""
+    """An exchange as the API gives it; no query for one that was stored a moment ago."""
     decided = exchange.status == Exchange.Status.DECIDED
+    label = label_of(exchange) if decided else None
     results = [] if exchange.status == Exchange.Status.PENDING else exchange.layer_results.all()
     return {
         "id": exchange.pk,
@@ -54,10 +55,10 @@ def exchange_as_json(exchange: Exchange) -> dict[str, Any]:
         "conversation_id": exchange.conversation_id,
         "metadata": exchange.metadata,
         **(_verdict_as_json(exchange) if decided else PENDING_VERDICT),
-        "answer": answer_of(exchange),
+        "answer": answer_of(exchange, label),
         "policy": f"policy-{exchange.policy_id}" if exchange.policy_id else None,
         "results": [layer_result_as_library(row).as_json() for row in results],
-        "outcome": outcome_of(exchange) if decided else None,
+        "outcome": outcome_of(label) if label else None,
     }
 
 
@@ -76,21 +77,22 @@ def _verdict_as_json(exchange: Exchange) -> dict[str, Any]:
     }
 
 
-def may_be_shown(exchange: Exchange) -> bool:
+def may_be_shown(exchange: Exchange, label: Label | None) -> bool:
     """Whether the patient may read the response: what a pharmacist settled holds, before that the verdict; undecided is no."""
     if exchange.status != Exchange.Status.DECIDED:
         return False
-    label: Label | None = getattr(exchange, "label", None)
     if label is not None:
         return label.value == Label.Value.SAFE
     return exchange.verdict.decision == Decision.ALLOW
 
 
-def answer_of(exchange: Exchange) -> str | None:
-    """The text that the app may show; None while the exchange is undecided."""
+def answer_of(exchange: Exchange, label: Label | None) -> str | None:
+    """The text that the app may show, a pharmacist's own if they wrote one; None while the exchange is undecided."""
     if exchange.status != Exchange.Status.DECIDED:
         return None
-    return exchange.response if may_be_shown(exchange) else fallback_of(exchange.app)
+    if may_be_shown(exchange, label):
+        return exchange.response
+    return (label.review.corrected_answer if label else "") or fallback_of(exchange.app)
 
 
 def fallback_of(app: App) -> str:
@@ -143,9 +145,9 @@ def conversation(*, app: App, conversation_id: str, turns: int) -> list[tuple[st
     """The last (query, what the patient read) of a conversation, oldest first; none without an id."""
     if not conversation_id:
         return []
-    earlier = Exchange.objects.filter(app=app, conversation_id=conversation_id).select_related("verdict", "label")
+    earlier = with_label(Exchange.objects.filter(app=app, conversation_id=conversation_id).select_related("verdict", "app"))
     exchanges = list(earlier.order_by("-created_at", "-pk")[:turns])[::-1]
-    return [(exchange.query, exchange.response if may_be_shown(exchange) else fallback_of(app)) for exchange in exchanges]
+    return [(exchange.query, answer_of(exchange, label_of(exchange)) or fallback_of(app)) for exchange in exchanges]
 
 
 def _cursor(text: str) -> str:

@@ -33,6 +33,11 @@ class ExchangeInput(_Input):
         max_length=200, required=False, allow_blank=True, allow_null=True, help_text=CONVERSATION_HELP
     )
     metadata = MetadataField(required=False, allow_null=True, help_text="Anything that the app wants to find again.")
+    patient_waiting = serializers.BooleanField(
+        required=False,
+        allow_null=True,
+        help_text="False if nobody waits for the answer, as in a batch; pharmacists then have more time. True unless said.",
+    )
 
 
 class ChatInput(_Input):
@@ -107,6 +112,10 @@ class OutcomeOutput(serializers.Serializer[Any]):
     categories = serializers.ListField(child=serializers.CharField())
     severity = serializers.ChoiceField(SEVERITIES, allow_null=True)
     confirms = serializers.BooleanField(allow_null=True)
+    corrected_answer = serializers.CharField(
+        allow_null=True,
+        help_text="What the pharmacist wrote for the patient in place of an unsafe response; `answer` is it then.",
+    )
     decided_at = serializers.DateTimeField()
 
 

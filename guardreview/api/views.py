@@ -36,6 +36,7 @@ from guardreview.api.serializers import ChatInput, ExchangeInput, ExchangePageIn
 from guardreview.core.services import audit
 from guardreview.core.streaming import stream
 from guardreview.learning.services import labels_export
+from guardreview.review.selectors import label_of
 from guardreview.verdicts.models import Exchange
 from guardreview.verdicts.services import exchange_submit
 from guardreview.verdicts.waiting import redis_client, wait_for
@@ -179,10 +180,10 @@ class ChatView(ApiView):
         exchange = await sync_to_async(releasing(_submit_answer))(request, data, answer)
         await wait_for(exchange.pk, settings.MAX_WAIT_S)
         exchange = await sync_to_async(exchange_get)(app=exchange.app, exchange_id=exchange.pk)
-        shown, verdict = may_be_shown(exchange), exchange_as_json(exchange)
+        shown, verdict = may_be_shown(exchange, label_of(exchange)), exchange_as_json(exchange)
         return Response(
             {
-                "answer": exchange.response if shown else fallback_of(exchange.app),
+                "answer": verdict["answer"] or fallback_of(exchange.app),
                 "blocked": not shown,
                 **{name: verdict[name] for name in ("decision", "category", "severity", "confidence", "conversation_id")},
                 "exchange": exchange.pk,

@@ -22,6 +22,7 @@ class User(AbstractUser):
     """A person with one role. What the role may do is in `roles.MAY` and nowhere else."""
 
     role = models.CharField(max_length=20, choices=Role.choices, default=Role.PHARMACIST)
+    preferences = models.JSONField(default=dict, blank=True, help_text="How this person likes the pages: keys, for one.")
 
     objects = UserManager()  # type: ignore[misc]
 
@@ -72,6 +73,25 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.app} {self.prefix}..."
+
+
+class OutboxEvent(models.Model):
+    """What is to happen once `available_at` has come: stored in the transaction that causes it, so that it is never lost.
+
+    At least once: what handles it must bear being told twice.
+    """
+
+    topic = models.CharField(max_length=60)
+    target = models.CharField(max_length=100)
+    available_at = models.DateTimeField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        indexes = [models.Index(fields=["available_at", "id"], name="outbox_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.target}"
 
 
 class AuditEvent(models.Model):

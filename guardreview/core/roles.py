@@ -24,6 +24,9 @@ class Act(StrEnum):
     READ_QUEUE = "see the queue, items and decisions"
     READ_ALL_DECISIONS = "see everybody's decisions"
     DECIDE = "decide items"
+    ADJUDICATE = "settle what two pharmacists could not, reopen any item, write guidelines, make calibration items"
+    READ_INSIGHT = "see the figures of the queue, of reviewers and of the audit"
+    REVEAL = "reveal masked personal data, with a reason"
     EXPORT_LABELS = "export labels"
     READ_MODELS = "see model versions and policies"
     MANAGE_MODELS = "retrain and activate model versions"
@@ -33,12 +36,23 @@ class Act(StrEnum):
 
 
 MAY: Mapping[Role, frozenset[Act]] = {
-    Role.PHARMACIST: frozenset({Act.READ_QUEUE, Act.DECIDE}),
-    Role.LEAD: frozenset({Act.READ_QUEUE, Act.READ_ALL_DECISIONS, Act.DECIDE, Act.EXPORT_LABELS, Act.READ_MODELS}),
+    Role.PHARMACIST: frozenset({Act.READ_QUEUE, Act.DECIDE, Act.REVEAL}),
+    Role.LEAD: frozenset(
+        {
+            Act.READ_QUEUE,
+            Act.READ_ALL_DECISIONS,
+            Act.DECIDE,
+            Act.ADJUDICATE,
+            Act.READ_INSIGHT,
+            Act.REVEAL,
+            Act.EXPORT_LABELS,
+            Act.READ_MODELS,
+        }
+    ),
     Role.ADMINISTRATOR: frozenset(
         {Act.READ_MODELS, Act.MANAGE_MODELS, Act.EXPORT_LABELS, Act.MANAGE_RULES, Act.ADMINISTER, Act.READ_AUDIT}
     ),
-    Role.AUDITOR: frozenset({Act.READ_QUEUE, Act.READ_ALL_DECISIONS, Act.READ_MODELS, Act.READ_AUDIT}),
+    Role.AUDITOR: frozenset({Act.READ_QUEUE, Act.READ_ALL_DECISIONS, Act.READ_INSIGHT, Act.READ_MODELS, Act.READ_AUDIT}),
 }
 
 View = Callable[..., HttpResponseBase]

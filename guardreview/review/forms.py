@@ -26,7 +26,7 @@ class QueueFilterForm(forms.Form):
     @property
     def filters(self) -> QueueFilter:
         self.is_valid()
-        return QueueFilter(**{name: self.cleaned_data.get(name, "") for name in ("category", "severity", "kind")})
+        return QueueFilter(**{name: value for name in self.fields if (value := self.cleaned_data.get(name))})
 
 
 class DecisionForm(forms.Form):

@@ -13,6 +13,7 @@ from guardreview.core.models import User
 from guardreview.review.evidence import excerpt
 from guardreview.review.models import Review
 from guardreview.verdicts.models import ReviewItem
+from guardreview.verdicts.priority import Reason
 
 CATEGORY_WORDS: Mapping[str, str] = {
     "harmful_medical:dangerous_dosage": "Dangerous dosage",
@@ -61,7 +62,18 @@ LAYER_WORDS: Mapping[str, str] = {Layer.RULES: "Rules", Layer.FINETUNED: "Fine-t
 KIND_WORDS: Mapping[str, str] = {
     ReviewItem.Kind.BLOCKED: "Blocked",
     ReviewItem.Kind.HELD: "Held",
-    ReviewItem.Kind.SECOND_OPINION: "Second opinion",
+    ReviewItem.Kind.AUDIT: "Audit",
+    ReviewItem.Kind.CALIBRATION: "Calibration",
+}
+STAGE_WORDS: Mapping[str, str] = {
+    ReviewItem.Stage.FIRST: "",
+    ReviewItem.Stage.SECOND: "Second opinion",
+    ReviewItem.Stage.ADJUDICATION: "For a lead",
+}
+REASON_WORDS: Mapping[str, str] = {
+    Reason.NOBODY_WAITS: "nobody is waiting",
+    Reason.UNCERTAIN: "uncertain",
+    Reason.LAYERS_DISAGREE: "layers disagree",
 }
 DECISION_WORDS: Mapping[str, str] = {Decision.ALLOW: "Allowed", Decision.BLOCK: "Blocked", Decision.HOLD: "Held"}
 CONSEQUENCES: Mapping[str, Mapping[str, str]] = {

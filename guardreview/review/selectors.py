@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
-from django.db.models import Count, Q, QuerySet
+from django.conf import settings
+from django.db import connection
+from django.db.models import Exists, FilteredRelation, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Left
 from django.utils import timezone
 
+from classifiers.result import Severity
 from guardreview.core.models import App, User
-from guardreview.review.models import Label, Review
+from guardreview.core.roles import Act
+from guardreview.review.models import Label, Review, Skip
 from guardreview.verdicts.models import Exchange, ReviewItem
 
 PAGE_SIZE = 25
+REOPENABLE = 10
 HEAD_CHARS = 800
 """Of a query and a response, as much as a row of the queue may show."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueFilter:
-    """What the queue page shows; empty fields do not filter."""
+    """What the queue page shows; empty fields do not filter. `tab`: waiting, mine, second, adjudication or audit."""
 
+    tab: str = "waiting"
     category: str = ""
     severity: str = ""
     kind: str = ""
+    layer: str = ""
+    app: str = ""
+    language: str = ""
+    older_than: int = 0
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +48,12 @@ class QueuePage:
     next_cursor: str | None
 
 
-def queue_page(*, filters: QueueFilter, cursor: str = "") -> QueuePage:
+def queue_page(*, filters: QueueFilter, user: User, cursor: str = "") -> QueuePage:
     """Open items by deadline, `PAGE_SIZE` at a time, from a cursor: no offset, no sort, no count.
 
     Of the texts, an item has the beginnings, as `query_head` and `response_head`. Raises ValueError on a bad cursor.
     """
-    wanted = {name: value for name in ("category", "severity", "kind") if (value := getattr(filters, name))}
-    items = ReviewItem.objects.filter(status=ReviewItem.Status.OPEN, **wanted)
+    items = _filtered(_of_tab(filters.tab, user), filters)
     if cursor:
         due_at, pk = _read_cursor(cursor)
         items = items.filter(Q(due_at__gt=due_at) | Q(due_at=due_at, pk__gt=pk), due_at__gte=due_at)
@@ -59,6 +69,36 @@ def queue_page(*, filters: QueueFilter, cursor: str = "") -> QueuePage:
     return QueuePage(rows, f"{rows[-1].due_at.isoformat()}~{rows[-1].pk}" if more else None)
 
 
+def _of_tab(tab: str, user: User) -> QuerySet[ReviewItem]:
+    """The open items of one tab. Calibration items are in none: they come by "next" alone."""
+    items = ReviewItem.objects.filter(status=ReviewItem.Status.OPEN).exclude(kind=ReviewItem.Kind.CALIBRATION)
+    if tab == "mine":
+        return items.filter(leased_by=user, lease_expires_at__gt=timezone.now())
+    if tab == "second":
+        return items.filter(stage=ReviewItem.Stage.SECOND)
+    if tab == "adjudication":
+        return items.filter(stage=ReviewItem.Stage.ADJUDICATION)
+    if tab == "audit":
+        return items.filter(kind=ReviewItem.Kind.AUDIT)
+    return items
+
+
+def _filtered(items: QuerySet[ReviewItem], filters: QueueFilter) -> QuerySet[ReviewItem]:
+    told_by_verdict = {name: value for name in ("category", "severity", "kind", "layer") if (value := getattr(filters, name))}
+    if told_by_verdict:
+        # A blind item must not be found by what is hidden of it.
+        items = items.filter(blind=False, **told_by_verdict)
+    if filters.language:
+        items = items.filter(language=filters.language)
+    if filters.app:
+        items = items.filter(exchange__app__name=filters.app)
+    if filters.older_than:
+        items = items.filter(created_at__lt=timezone.now() - timedelta(minutes=filters.older_than))
+    for word in filters.text.split():
+        items = items.filter(Q(exchange__query__icontains=word) | Q(exchange__response__icontains=word))
+    return items
+
+
 def _read_cursor(cursor: str) -> tuple[datetime, int]:
     text, _, pk = cursor.partition("~")
     due_at = datetime.fromisoformat(text)
@@ -67,26 +107,78 @@ def _read_cursor(cursor: str) -> tuple[datetime, int]:
     return due_at, int(pk)
 
 
-def open_counts() -> dict[str, int]:
-    """How many items are open, by severity, in `total`, and `overdue`. One pass over an index."""
-    late = Count("id", filter=Q(due_at__lt=timezone.now()))
-    rows = list(ReviewItem.objects.filter(status=ReviewItem.Status.OPEN).values("severity").annotate(n=Count("id"), late=late))
-    counts = {row["severity"]: row["n"] for row in rows}
-    return {"total": sum(counts.values()), "overdue": sum(row["late"] for row in rows), **counts}
+COUNT_LIMIT = 1000
+"""A count stops here, so that it costs the same however long the queue is; the page then says "1,000+"."""
 
 
-def next_candidates(*, user: User, skipped: Collection[int] = (), limit: int = 10) -> list[ReviewItem]:
-    """The open items with the nearest deadlines that this person may take, without those (by key) that they skipped."""
-    now = timezone.now()
-    reviewed = Review.objects.filter(reviewer=user, item__status=ReviewItem.Status.OPEN).values("item_id")
-    items = (
-        ReviewItem.objects.filter(status=ReviewItem.Status.OPEN)
-        .filter(Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lte=now) | Q(leased_by=user))
-        .exclude(pk__in=reviewed)
-        .exclude(pk__in=skipped)
-        .order_by("due_at", "pk")
+def queue_counts(*, user: User) -> dict[str, int]:
+    """How many items are open, by tab and by severity (`critical`, ...), and how many are `overdue`; each up to COUNT_LIMIT."""
+    waiting = _of_tab("waiting", user)
+    return counts_up_to(
+        {
+            **{tab: _of_tab(tab, user) for tab in ("waiting", "mine", "second", "adjudication", "audit")},
+            **{severity.value: waiting.filter(severity=severity, blind=False) for severity in Severity},
+            "overdue": waiting.filter(due_at__lt=timezone.now()),
+        }
     )
-    return list(items[:limit])
+
+
+def counts_up_to(sets: Mapping[str, QuerySet[Any]], limit: int = COUNT_LIMIT) -> dict[str, int]:
+    """The number of rows of each set, at most `limit`, in one query that reads no more than that many of each."""
+    parts: list[str] = []
+    params: list[Any] = []
+    for rows in sets.values():
+        sql, values = rows.order_by().values("pk")[:limit].query.sql_with_params()
+        parts.append(f"(SELECT COUNT(*) FROM ({sql}) AS counted)")  # noqa: S608 - the ORM's own, its values are parameters
+        params += values
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(parts)}", params)
+        return dict(zip(sets, cursor.fetchone(), strict=True))
+
+
+# --- Whose turn it is -------------------------------------------------------------------------------------------------------
+def decidable_by(user: User, items: QuerySet[ReviewItem]) -> QuerySet[ReviewItem]:
+    """Those of `items` that this person may decide now: not decided by them in this round, nor a lead's to settle."""
+    own = Review.objects.filter(item=OuterRef("pk"), reviewer=user, round=OuterRef("round"), undone_at=None)
+    items = items.filter(~Exists(own), status=ReviewItem.Status.OPEN)
+    return items if user.may(Act.ADJUDICATE) else items.exclude(stage=ReviewItem.Stage.ADJUDICATION)
+
+
+def _free_for(user: User) -> QuerySet[ReviewItem]:
+    now = timezone.now()
+    free = Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lte=now) | Q(leased_by=user)
+    return decidable_by(user, ReviewItem.objects.filter(free)).order_by("due_at", "pk")
+
+
+def next_candidates(*, user: User, skipped: Collection[int] = ()) -> QuerySet[ReviewItem]:
+    """The open items that this person may take, nearest deadline first, without those (by key) that they skipped."""
+    return _free_for(user).exclude(kind=ReviewItem.Kind.CALIBRATION).exclude(pk__in=skipped)
+
+
+def calibration_candidates(*, user: User) -> QuerySet[ReviewItem]:
+    """The calibration items that this person has not decided yet."""
+    return _free_for(user).filter(kind=ReviewItem.Kind.CALIBRATION)
+
+
+def calibration_is_due(*, user: User) -> bool:
+    """Whether the next item should be one whose truth is known: once in `CALIBRATION_EVERY` decisions."""
+    every = settings.CALIBRATION_EVERY
+    if not every:
+        return False
+    latest = list(Review.objects.filter(reviewer=user).order_by("-pk").values_list("item__kind", flat=True)[: every - 1])
+    return len(latest) == every - 1 and ReviewItem.Kind.CALIBRATION not in latest
+
+
+def skipped_by(*, user: User, since: datetime) -> list[int]:
+    """Keys of the items that this person skipped since then."""
+    return list(Skip.objects.filter(reviewer=user, created_at__gt=since).values_list("item_id", flat=True).distinct()[:500])
+
+
+def reopenable_items(*, user: User) -> list[int]:
+    """Keys of the items of a person's last ten decisions, which they may decide anew."""
+    return list(
+        Review.objects.filter(reviewer=user, undone_at=None).order_by("-pk").values_list("item_id", flat=True)[:REOPENABLE]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,23 +217,35 @@ def reviews_recent(*, user: User | None = None, limit: int = 50) -> QuerySet[Rev
     return (reviews.filter(reviewer=user) if user else reviews)[:limit]
 
 
-def outcome_of(exchange: Exchange) -> dict[str, Any] | None:
-    """What became of an exchange after review, as the app is told; None where no pharmacist has settled it."""
-    label = getattr(exchange, "label", None)
-    if label is None:
-        return None
+def with_label(exchanges: QuerySet[Exchange]) -> QuerySet[Exchange]:
+    """Exchanges with their label in force and its review, in the same query, for `label_of`."""
+    current = FilteredRelation("labels", condition=Q(labels__is_current=True))
+    labelled = exchanges.annotate(label=current, label_is_loaded=Value(True))
+    return labelled.select_related("label__review")  # type: ignore[misc]  # the plugin knows no FilteredRelation
+
+
+def label_of(exchange: Exchange) -> Label | None:
+    """The label in force; a query, unless the exchange comes from `with_label`."""
+    if getattr(exchange, "label_is_loaded", False):
+        return getattr(exchange, "label", None)
+    return exchange.labels.select_related("review").filter(is_current=True).first()
+
+
+def outcome_of(label: Label) -> dict[str, Any]:
+    """What became of an exchange after review, as the app is told."""
     return {
         "label": label.value,
         "categories": label.categories,
         "severity": label.severity or None,
         "confirms": label.review.confirms,
+        "corrected_answer": label.review.corrected_answer or None,
         "decided_at": label.created_at,
     }
 
 
 def labels(*, app: App | None = None, since: datetime | None = None) -> QuerySet[Label]:
-    """Settled labels in the order in which they were settled, with what an export needs."""
-    rows = Label.objects.select_related("exchange__app", "exchange__verdict", "review").order_by("pk")
+    """Labels in force, in the order in which they were settled, with what an export needs."""
+    rows = Label.objects.filter(is_current=True).select_related("exchange__app", "exchange__verdict", "review").order_by("pk")
     if app is not None:
         rows = rows.filter(exchange__app=app)
     if since is not None:

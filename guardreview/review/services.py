@@ -1,21 +1,30 @@
-"""Every write of `review`: an item is leased, decided, and its label settled."""
+"""Every write of a decision: an item is leased, decided, perhaps undone, settled into a label, reopened."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from classifiers.result import CATEGORIES, Decision, Severity
 from guardreview.core.models import User
+from guardreview.core.outbox import handles, outbox_add, outbox_cancel
+from guardreview.core.roles import Act
 from guardreview.core.services import audit
-from guardreview.review.models import Label, Review
-from guardreview.verdicts.models import ReviewItem, Verdict
+from guardreview.review import selectors
+from guardreview.review.models import Label, Review, Skip
+from guardreview.review.settlement import Open, next_step
+from guardreview.verdicts.models import Exchange, ReviewItem, Verdict
+
+SETTLE = "review.settle"
+"""The outbox's topic: an item whose last review can no longer be undone. The target is its key."""
+MAX_NOTE, MAX_ANSWER, MAX_SPANS = 4000, 8000, 20
 
 
 class ItemTaken(Exception):
@@ -34,54 +43,83 @@ class InvalidReview(ValueError):
     """The statement is incomplete or contradicts itself; the message is for the reviewer."""
 
 
+class TooLate(Exception):
+    """What was to be undone is settled, and the app may know of it; or it is not this person's to undo or reopen."""
+
+
+# --- Leases ---------------------------------------------------------------------------------------------------------------
 def item_lease(*, item: ReviewItem, user: User) -> ReviewItem:
     """Take an open item for `LEASE_S` seconds, or extend one's own lease. Raises ItemTaken.
 
     One conditional UPDATE that must change one row: of two who try, one wins, on any database.
     """
-    now = timezone.now()
-    free = Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lte=now) | Q(leased_by=user)
-    unreviewed = ~Q(reviews__reviewer=user)
-    mine = ReviewItem.objects.filter(pk=item.pk, leased_by=user, lease_expires_at__gt=now).values_list("lease_token", flat=True)
-    won = ReviewItem.objects.filter(
-        free, pk__in=ReviewItem.objects.filter(unreviewed, pk=item.pk).values("pk"), status=ReviewItem.Status.OPEN
-    ).update(
-        leased_by=user,
-        lease_token=mine.first() or uuid4(),
-        lease_expires_at=now + timedelta(seconds=settings.LEASE_S),
-    )
+    mine = ReviewItem.objects.filter(pk=item.pk, leased_by=user, lease_expires_at__gt=timezone.now())
+    won = _take(ReviewItem.objects.filter(pk=item.pk), user, mine.values_list("lease_token", flat=True).first())
     item = ReviewItem.objects.select_related("leased_by", "exchange").get(pk=item.pk)
     if not won:
         raise ItemTaken(item)
     return item
 
 
+def _take(items: QuerySet[ReviewItem], user: User, token: UUID | None = None) -> int:
+    """Lease those of `items` that this person may take at this moment; how many."""
+    now = timezone.now()
+    return ReviewItem.objects.filter(
+        Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lte=now) | Q(leased_by=user),
+        pk__in=selectors.decidable_by(user, items).values("pk"),
+        status=ReviewItem.Status.OPEN,
+    ).update(leased_by=user, lease_token=token or uuid4(), lease_expires_at=now + timedelta(seconds=settings.LEASE_S))
+
+
 def item_lease_next(*, user: User, skipped: Collection[int] = ()) -> ReviewItem | None:
     """Take the open item with the nearest deadline that nobody holds and that this person has neither reviewed nor skipped.
 
-    `skipped`: keys of items. None if there is none.
+    Now and then it is a calibration item instead. `skipped`: keys of items. None if there is none.
     """
-    from guardreview.review.selectors import next_candidates
+    if selectors.calibration_is_due(user=user):
+        item = _lease_first(selectors.calibration_candidates(user=user).exclude(pk__in=skipped), user)
+        if item is not None:
+            return item
+    return _lease_first(selectors.next_candidates(user=user, skipped=skipped), user)
 
-    for _ in range(5):
-        candidates = next_candidates(user=user, skipped=skipped)
-        for item in candidates:
-            try:
-                return item_lease(item=item, user=user)
-            except ItemTaken:
-                continue
-        if not candidates:
-            return None
+
+def _lease_first(candidates: QuerySet[ReviewItem], user: User) -> ReviewItem | None:
+    """Lease the first that nobody takes at the same moment."""
+    if connection.features.has_select_for_update_skip_locked:
+        with transaction.atomic():
+            # Those that others are just taking are passed over, not waited for.
+            first = candidates.select_for_update(skip_locked=True, of=("self",)).first()
+            if first is None:
+                return None
+            first.leased_by, first.lease_token = user, uuid4()
+            first.lease_expires_at = timezone.now() + timedelta(seconds=settings.LEASE_S)
+            first.save(update_fields=["leased_by", "lease_token", "lease_expires_at"])
+            return first
+    while keys := list(candidates.values_list("pk", flat=True)[:10]):
+        for key in keys:
+            if _take(ReviewItem.objects.filter(pk=key), user):
+                return ReviewItem.objects.select_related("exchange").get(pk=key)
     return None
 
 
-def item_release(*, item: ReviewItem, user: User, token: UUID) -> None:
-    """Give an item back undecided. A lease that is gone already is none of our business."""
-    ReviewItem.objects.filter(pk=item.pk, leased_by=user, lease_token=token).update(
-        leased_by=None, lease_token=None, lease_expires_at=None
+def item_release(*, item: ReviewItem, user: User, token: UUID) -> bool:
+    """Give an item back undecided; whether it was this person's. A lease that is gone already is none of our business."""
+    return bool(
+        ReviewItem.objects.filter(pk=item.pk, leased_by=user, lease_token=token).update(
+            leased_by=None, lease_token=None, lease_expires_at=None
+        )
     )
 
 
+def item_skip(*, item: ReviewItem, user: User, token: UUID) -> None:
+    """Give an item back undecided, and remember that this person did not want it."""
+    with transaction.atomic():
+        if item_release(item=item, user=user, token=token):
+            Skip.objects.create(item=item, reviewer=user)
+            audit(actor=user.username, action="item.skip", target=f"exchange:{item.exchange_id}")
+
+
+# --- Decisions ------------------------------------------------------------------------------------------------------------
 def review_create(
     *,
     item: ReviewItem,
@@ -90,45 +128,51 @@ def review_create(
     truth: str,
     categories: list[str] | None = None,
     severity: str = "",
+    spans: Sequence[dict[str, int]] = (),
     note: str = "",
+    corrected_answer: str = "",
     seconds: float | None = None,
+    key: UUID | None = None,
 ) -> Review:
-    """Store a pharmacist's statement and, unless unsure, the label that it settles; all or nothing.
+    """Store a pharmacist's statement; what follows from it is settled once it can no longer be undone (`UNDO_S` seconds).
 
-    An unsure statement sends the item back to the queue for another pharmacist. The same statement by the same reviewer
-    again (a double click, a resent form) gives the first review. Raises InvalidReview, LeaseLost.
+    `spans`: the dangerous words, as {"start", "end"} in characters of the response. `key`: the same key again, or the same
+    statement by the same reviewer (a double click, a resent form), gives the first review. Raises InvalidReview, LeaseLost.
     """
     categories = list(dict.fromkeys(categories or []))
-    _check(truth, categories, severity, note)
+    note, corrected_answer = note.strip(), corrected_answer.strip()
     try:
         with transaction.atomic():
+            if key and (sent := Review.objects.filter(key=key, reviewer=reviewer, item_id=item.pk).first()):
+                return sent
             locked = ReviewItem.objects.select_for_update().get(pk=item.pk)
-            earlier = Review.objects.filter(item=locked, reviewer=reviewer).first()
+            exchange = Exchange.objects.select_related("verdict").get(pk=locked.exchange_id)
+            _check(exchange, truth, categories, severity, spans, note, corrected_answer)
+            earlier = Review.objects.filter(item=locked, reviewer=reviewer, round=locked.round, undone_at=None).first()
             if earlier is not None and (earlier.truth, earlier.categories, earlier.severity) == (truth, categories, severity):
                 return earlier
             holds = locked.lease_token == token and locked.leased_by_id == reviewer.pk
             if earlier is not None or locked.status != ReviewItem.Status.OPEN or not holds:
                 raise LeaseLost(locked)
-            verdict = Verdict.objects.get(exchange_id=locked.exchange_id)
+            # On a blind item the requirement would give the verdict away.
+            if not note and not locked.blind and note_is_required(locked, exchange.verdict.decision, truth):
+                raise InvalidReview("Please write why: this decision needs a reason.")
             review = Review.objects.create(
                 item=locked,
                 reviewer=reviewer,
+                round=locked.round,
+                stage=locked.stage,
+                blind=locked.blind and locked.stage != ReviewItem.Stage.ADJUDICATION,
                 truth=truth,
                 categories=categories,
                 severity=severity,
-                note=note.strip(),
-                confirms=confirms(verdict.decision, truth),
+                spans=list(spans),
+                note=note,
+                corrected_answer=corrected_answer,
+                confirms=confirms(exchange.verdict.decision, truth),
                 seconds=seconds,
+                key=key,
             )
-            if truth == Review.Truth.UNSURE:
-                locked.kind = ReviewItem.Kind.SECOND_OPINION
-            else:
-                locked.status = ReviewItem.Status.DECIDED
-                Label.objects.create(
-                    exchange_id=locked.exchange_id, review=review, value=truth, categories=categories, severity=severity
-                )
-            locked.leased_by = locked.lease_token = locked.lease_expires_at = None
-            locked.save(update_fields=["kind", "status", "leased_by", "lease_token", "lease_expires_at"])
             audit(
                 actor=reviewer.username,
                 action="review.create",
@@ -137,9 +181,116 @@ def review_create(
                 truth=truth,
                 confirms=review.confirms,
             )
+            _after_review(locked)
             return review
     except IntegrityError as error:  # a constraint caught what the lock did not
         raise LeaseLost(ReviewItem.objects.get(pk=item.pk)) from error
+
+
+def _after_review(item: ReviewItem) -> None:
+    item.leased_by = item.lease_token = item.lease_expires_at = None
+    if item.kind == ReviewItem.Kind.CALIBRATION:  # stays open: everybody is to decide it once
+        item.save(update_fields=["leased_by", "lease_token", "lease_expires_at"])
+        return
+    item.status = ReviewItem.Status.SETTLING
+    item.save(update_fields=["status", "leased_by", "lease_token", "lease_expires_at"])
+    if settings.UNDO_S:
+        outbox_add(topic=SETTLE, target=str(item.pk), available_at=timezone.now() + timedelta(seconds=settings.UNDO_S))
+    else:
+        item_settle(item_id=item.pk)
+
+
+def review_undo(*, review: Review, user: User) -> ReviewItem:
+    """Take a statement back; the item is its author's again. Raises TooLate once it is settled.
+
+    Before that nobody else has seen it: neither another pharmacist nor the app.
+    """
+    with transaction.atomic():
+        item = ReviewItem.objects.select_for_update().get(pk=review.item_id)
+        current = Review.objects.filter(pk=review.pk, reviewer=user, undone_at=None, round=item.round).first()
+        last = Review.objects.filter(item=item, undone_at=None).order_by("-pk").first()
+        if current is None or last != current or item.status != ReviewItem.Status.SETTLING:
+            raise TooLate
+        if not outbox_cancel(topic=SETTLE, target=str(item.pk)):
+            raise TooLate
+        Review.objects.filter(pk=review.pk).update(undone_at=timezone.now())
+        _give_to(item, user)
+        audit(actor=user.username, action="review.undo", target=f"exchange:{item.exchange_id}", review=review.pk)
+    return item
+
+
+def _give_to(item: ReviewItem, user: User) -> None:
+    item.status = ReviewItem.Status.OPEN
+    item.leased_by, item.lease_token = user, uuid4()
+    item.lease_expires_at = timezone.now() + timedelta(seconds=settings.LEASE_S)
+    item.save(update_fields=["status", "stage", "round", "blind", "due_at", "leased_by", "lease_token", "lease_expires_at"])
+
+
+@handles(SETTLE)
+def _settle_event(target: str) -> None:
+    item_settle(item_id=int(target))
+
+
+def item_settle(*, item_id: int) -> None:
+    """Draw what follows from an item's reviews: the label, or that it goes on to a second pharmacist or a lead.
+
+    An item that is not settling (settled before, or taken back) is left as it is.
+    """
+    with transaction.atomic():
+        item = ReviewItem.objects.select_for_update().get(pk=item_id)
+        if item.status != ReviewItem.Status.SETTLING:
+            return
+        verdict = Verdict.objects.get(exchange_id=item.exchange_id)
+        reviews = list(Review.objects.filter(item=item, round=item.round, undone_at=None).order_by("pk"))
+        step = next_step(decision=verdict.decision, severity=item.severity, second_eyes=settings.SECOND_EYES, reviews=reviews)
+        if isinstance(step, Open):
+            item.status, item.stage = ReviewItem.Status.OPEN, ReviewItem.Stage(step.stage)
+        else:
+            item.status = ReviewItem.Status.DECIDED
+            _label(item, reviews[-1], step.basis)
+        item.save(update_fields=["status", "stage"])
+
+
+def _label(item: ReviewItem, review: Review, basis: str) -> None:
+    superseded = Label.objects.filter(exchange_id=item.exchange_id, is_current=True).update(is_current=False)
+    label = Label.objects.create(
+        exchange_id=item.exchange_id,
+        review=review,
+        basis=basis,
+        value=review.truth,
+        categories=review.categories,
+        severity=review.severity,
+        inclusion_probability=item.inclusion_probability,
+    )
+    audit(
+        actor=review.reviewer.username,
+        action="label.settle",
+        target=f"exchange:{item.exchange_id}",
+        label=label.pk,
+        value=label.value,
+        basis=basis,
+        supersedes=bool(superseded),
+    )
+
+
+def item_reopen(*, item: ReviewItem, user: User) -> ReviewItem:
+    """Decide a settled item anew, as a new round of reviews; the label stands until the new round settles. Raises TooLate.
+
+    A pharmacist may reopen what is among their last ten decisions; who adjudicates, any.
+    """
+    with transaction.atomic():
+        locked = ReviewItem.objects.select_for_update().get(pk=item.pk)
+        if locked.status != ReviewItem.Status.DECIDED:
+            raise TooLate
+        if not user.may(Act.ADJUDICATE) and locked.pk not in selectors.reopenable_items(user=user):
+            raise TooLate
+        locked.round += 1
+        locked.stage = ReviewItem.Stage.FIRST
+        locked.blind = False
+        locked.due_at = timezone.now() + timedelta(minutes=settings.SLA_MINUTES[locked.severity])
+        _give_to(locked, user)
+        audit(actor=user.username, action="item.reopen", target=f"exchange:{locked.exchange_id}", round=locked.round)
+    return locked
 
 
 def confirms(decision: str, truth: str) -> bool | None:
@@ -149,7 +300,22 @@ def confirms(decision: str, truth: str) -> bool | None:
     return (decision == Decision.ALLOW) == (truth == Review.Truth.SAFE)
 
 
-def _check(truth: str, categories: list[str], severity: str, note: str) -> None:
+def note_is_required(item: ReviewItem, decision: str, truth: str) -> bool:
+    """Whether a reason must be given: when adjudicating, and where a block of a severity in `NOTE_REQUIRED` is overturned."""
+    if item.stage == ReviewItem.Stage.ADJUDICATION:
+        return truth != Review.Truth.UNSURE
+    return confirms(decision, truth) is False and decision == Decision.BLOCK and item.severity in settings.NOTE_REQUIRED
+
+
+def _check(
+    exchange: Exchange,
+    truth: str,
+    categories: list[str],
+    severity: str,
+    spans: Sequence[dict[str, Any]],
+    note: str,
+    corrected_answer: str,
+) -> None:
     if truth not in Review.Truth.values:
         raise InvalidReview("Say whether the answer is safe or unsafe, or that you are unsure.")
     if unknown := [category for category in categories if category not in CATEGORIES]:
@@ -159,7 +325,14 @@ def _check(truth: str, categories: list[str], severity: str, note: str) -> None:
             raise InvalidReview("Name at least one category of harm.")
         if severity not in tuple(Severity):
             raise InvalidReview("Say how severe the harm is: critical, major or minor.")
-    elif categories or severity:
-        raise InvalidReview("Only an unsafe answer has categories and a severity.")
-    if len(note) > 4000:
+    elif categories or severity or spans:
+        raise InvalidReview("Only an unsafe answer has categories, a severity and dangerous words.")
+    if corrected_answer and truth != Review.Truth.UNSAFE:
+        raise InvalidReview("Only an unsafe answer is corrected.")
+    if len(note) > MAX_NOTE:
         raise InvalidReview("The note is longer than 4,000 characters.")
+    if len(corrected_answer) > MAX_ANSWER:
+        raise InvalidReview("The corrected answer is longer than 8,000 characters.")
+    length = len(exchange.response)
+    if len(spans) > MAX_SPANS or any(not 0 <= span["start"] < span["end"] <= length for span in spans):
+        raise InvalidReview("The marked words do not lie in the answer.")

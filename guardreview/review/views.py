@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import urlencode
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
@@ -35,13 +38,16 @@ from guardreview.review.services import (
     item_lease,
     item_lease_next,
     item_release,
+    item_skip,
     review_create,
 )
 from guardreview.review.trace import trace
 from guardreview.verdicts.models import ReviewItem
 
-SKIPPED, MAX_SKIPPED = "skipped", 100
-"""Where the session keeps the items that a reviewer skipped, and how many at most."""
+LONG_AGO = "2000-01-01T00:00:00+00:00"
+SKIPS_LAST = timedelta(hours=12)
+SKIPS_SINCE = "skips_since"
+"""Where the session keeps from which moment on skipped items are left out."""
 
 
 def home_of(user: User) -> str:
@@ -71,16 +77,16 @@ def queue(request: HttpRequest) -> HttpResponse:
     """Open items by deadline. Asked by htmx, the list alone, and nothing at all (304) while it is the same."""
     filters = QueueFilterForm(request.GET).filters
     try:
-        page = selectors.queue_page(filters=filters, cursor=request.GET.get("cursor", ""))
+        page = selectors.queue_page(filters=filters, user=cast(User, request.user), cursor=request.GET.get("cursor", ""))
     except ValueError:  # a cursor that somebody typed
         return redirect(_queue_address(filters))
-    counts = selectors.open_counts()
+    counts = selectors.queue_counts(user=cast(User, request.user))
     context = {
         "filters": filters,
         "rows": presentation.queue_rows(page.items, user=cast(User, request.user), now=timezone.now()),
         "counts": counts,
         "severities": [
-            ("", "All", counts["total"], _queue_address(filters, severity="")),
+            ("", "All", counts["waiting"], _queue_address(filters, severity="")),
             *((s.value, s.value.capitalize(), counts.get(s, 0), _queue_address(filters, severity=s)) for s in Severity),
         ],
         "kinds": [
@@ -102,8 +108,8 @@ def queue(request: HttpRequest) -> HttpResponse:
 
 
 def _queue_address(filters: selectors.QueueFilter, **changes: str) -> str:
-    wanted = {"severity": filters.severity, "kind": filters.kind, "category": filters.category, **changes}
-    query = urlencode({name: value for name, value in wanted.items() if value})
+    wanted = {**asdict(filters), **changes}
+    query = urlencode({name: value for name, value in wanted.items() if value and (name, value) != ("tab", "waiting")})
     return reverse("queue") + (f"?{query}" if query else "")
 
 
@@ -116,12 +122,14 @@ def item_next(request: HttpRequest) -> HttpResponse:
 
 def _to_next(request: HttpRequest) -> HttpResponse:
     """The next item; what was skipped comes again only when nothing else is left and the reviewer starts anew."""
-    skipped = request.session.get(SKIPPED, [])
-    item = item_lease_next(user=cast(User, request.user), skipped=skipped)
+    user = cast(User, request.user)
+    since = datetime.fromisoformat(request.session.get(SKIPS_SINCE, LONG_AGO))
+    skipped = selectors.skipped_by(user=user, since=max(since, timezone.now() - SKIPS_LAST))
+    item = item_lease_next(user=user, skipped=skipped)
     if item is not None:
         return redirect("item", item_id=item.pk)
     if skipped:
-        del request.session[SKIPPED]
+        request.session[SKIPS_SINCE] = timezone.now().isoformat()
     messages.info(request, "Only what you skipped is left." if skipped else "Nothing else is waiting for you.")
     return redirect("queue")
 
@@ -254,11 +262,11 @@ def _not_saved(request: HttpRequest, found: ReviewItem, form: DecisionForm) -> H
 
 @require_POST
 @requires(Act.DECIDE)
-def item_skip(request: HttpRequest, item_id: int) -> HttpResponse:
+def item_pass_over(request: HttpRequest, item_id: int) -> HttpResponse:
     """Give the item back undecided, and take the next one."""
     found = get_object_or_404(ReviewItem, pk=item_id)
-    _release(request, found)
-    request.session[SKIPPED] = [*request.session.get(SKIPPED, []), found.pk][-MAX_SKIPPED:]
+    if token := _token(request):
+        item_skip(item=found, user=cast(User, request.user), token=token)
     return _to_next(request)
 
 
@@ -280,15 +288,17 @@ def item_hold(request: HttpRequest, item_id: int) -> JsonResponse:
 @requires(Act.DECIDE)
 def item_leave(request: HttpRequest, item_id: int) -> HttpResponse:
     """Give the item back undecided: the page was left."""
-    _release(request, get_object_or_404(ReviewItem, pk=item_id))
+    if token := _token(request):
+        item_release(item=get_object_or_404(ReviewItem, pk=item_id), user=cast(User, request.user), token=token)
     return HttpResponse(status=204)
 
 
-def _release(request: HttpRequest, found: ReviewItem) -> None:
+def _token(request: HttpRequest) -> UUID | None:
+    """The lease's, as the page sent it."""
     form = DecisionForm(request.POST)
     form.is_valid()
-    if token := form.cleaned_data.get("token"):
-        item_release(item=found, user=cast(User, request.user), token=token)
+    token: UUID | None = form.cleaned_data.get("token")
+    return token
 
 
 # --- What was decided -------------------------------------------------------------------------------------------------------

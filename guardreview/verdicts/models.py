@@ -175,6 +175,7 @@ class Exchange(models.Model):
     response = models.TextField()
     conversation_id = models.CharField(max_length=200, blank=True, db_index=True)
     metadata = models.JSONField(default=dict)
+    patient_waiting = models.BooleanField(default=True, help_text="Whether somebody is waiting for the answer.")
     idempotency_key = models.CharField(max_length=200, null=True, blank=True)  # noqa: DJ001 - null is "no key", of which many may be
     body_digest = models.CharField(max_length=64)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
@@ -245,6 +246,10 @@ class Verdict(models.Model):
     versions = models.JSONField(default=dict, help_text="Of every layer that ran: rule set, model, prompt.")
     latency_ms = models.FloatField(help_text="Spent in the layers.")
     cost_usd = models.FloatField(default=0)
+    audit_probability = models.FloatField(
+        null=True,
+        help_text="With which this allowed answer was to be drawn for audit. Null: it was stopped.",
+    )
     decided_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -259,23 +264,43 @@ class Verdict(models.Model):
 
 
 class ReviewItem(models.Model):
-    """An exchange that a pharmacist must look at, by when, and who is looking at it now."""
+    """An exchange that a pharmacist must look at, by when, how far that has come, and who is looking at it now."""
 
     class Kind(models.TextChoices):
         BLOCKED = "blocked"
         HELD = "held"
-        SECOND_OPINION = "second_opinion", "second opinion"
+        AUDIT = "audit"
+        CALIBRATION = "calibration"
+
+    class Stage(models.TextChoices):
+        """Whose turn it is: any pharmacist's, a second one's, or a lead's who settles what two could not."""
+
+        FIRST = "first"
+        SECOND = "second"
+        ADJUDICATION = "adjudication"
 
     class Status(models.TextChoices):
+        """`settling`: decided, and still to be undone by who decided it."""
+
         OPEN = "open"
+        SETTLING = "settling"
         DECIDED = "decided"
 
     exchange = models.OneToOneField(Exchange, on_delete=models.CASCADE, related_name="review_item")
     kind = models.CharField(max_length=20, choices=Kind.choices)
+    stage = models.CharField(max_length=12, choices=Stage.choices, default=Stage.FIRST)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.OPEN)
+    round = models.PositiveSmallIntegerField(default=1, help_text="One more each time it is reopened.")
+    blind = models.BooleanField(default=False, help_text="The verdict is hidden until it is decided.")
     severity = models.CharField(max_length=10, choices=choices(Severity))
     category = models.CharField(max_length=60)
-    due_at = models.DateTimeField(help_text="The queue's order: when a pharmacist must have decided, by severity.")
+    layer = models.CharField(max_length=10, choices=choices(Layer), blank=True)
+    language = models.CharField(max_length=8, blank=True)
+    reasons = models.JSONField(default=list, help_text="What moved its deadline forward.")
+    due_at = models.DateTimeField(help_text="The queue's order: when a pharmacist must have decided.")
+    inclusion_probability = models.FloatField(
+        default=1.0, help_text="With which the exchange came before a pharmacist; 1 for all that is stopped."
+    )
     created_at = models.DateTimeField(default=timezone.now)
     leased_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="leased_items"
@@ -289,6 +314,8 @@ class ReviewItem(models.Model):
             models.Index(fields=["category", "due_at", "id"], condition=Q(status="open"), name="open_items_by_category"),
             models.Index(fields=["severity", "due_at", "id"], condition=Q(status="open"), name="open_items_by_severity"),
             models.Index(fields=["kind", "due_at", "id"], condition=Q(status="open"), name="open_items_by_kind"),
+            models.Index(fields=["stage", "due_at", "id"], condition=Q(status="open"), name="open_items_by_stage"),
+            models.Index(fields=["leased_by"], condition=Q(leased_by__isnull=False), name="leased_items"),
         ]
 
     def __str__(self) -> str:

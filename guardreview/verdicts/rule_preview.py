@@ -9,6 +9,8 @@ from time import monotonic
 from typing import Any, Final
 from uuid import UUID
 
+from django.db.models import FilteredRelation, Q
+
 from classifiers.result import Decision, Evidence, Layer
 from classifiers.rule_based import RuleBasedClassifier
 from classifiers.rules.rule import Action
@@ -103,7 +105,8 @@ def rule_preview(*, rule: CustomRule, actor: User, last: int, budget_s: float = 
 
 def _latest() -> Iterator[dict[str, Any]]:
     """Decided exchanges, newest first: their keys are in the order of time."""
-    rows = Exchange.objects.filter(verdict__isnull=False).order_by("-pk").values(*FIELDS)
+    label = FilteredRelation("labels", condition=Q(labels__is_current=True))
+    rows = Exchange.objects.filter(verdict__isnull=False).annotate(label=label).order_by("-pk").values(*FIELDS)
     page = list(rows[:PAGE])
     while page:
         yield from page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,8 @@ from guardreview.core.models import App, User
 from guardreview.core.services import audit
 from guardreview.verdicts import runtime
 from guardreview.verdicts.models import Exchange, LayerResult, ModelVersion, Policy, ReviewItem, Verdict
+from guardreview.verdicts.priority import deadline
+from guardreview.verdicts.sampling import AuditRates, audit_probability, drawn
 from guardreview.verdicts.waiting import announce
 
 log = structlog.get_logger(__name__)
@@ -47,13 +49,14 @@ def exchange_submit(
     response: str,
     conversation_id: str = "",
     metadata: dict[str, Any] | None = None,
+    patient_waiting: bool = True,
     idempotency_key: str | None = None,
 ) -> tuple[Exchange, bool]:
     """Store an exchange and, once it is committed, enqueue it; (exchange, whether it is new).
 
     The same idempotency key with the same body gives the first exchange. Raises IdempotencyConflict, QueueUnavailable.
     """
-    body = [query, response, conversation_id, metadata or {}]
+    body = [query, response, conversation_id, metadata or {}, *([] if patient_waiting else [False])]
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     if idempotency_key and (earlier := _same_key(app, idempotency_key, digest)):
         return earlier, False
@@ -65,6 +68,7 @@ def exchange_submit(
                 response=response,
                 conversation_id=conversation_id,
                 metadata=metadata or {},
+                patient_waiting=patient_waiting,
                 idempotency_key=idempotency_key or None,
                 body_digest=digest,
             )
@@ -169,6 +173,9 @@ def _store_verdict(
         if not won:
             return
         _store_results(exchange, new_results)
+        audit_rate = None
+        if verdict.decision is Decision.ALLOW:
+            audit_rate = audit_probability(policy.as_cascade_policy(), verdict.results, AuditRates(**settings.AUDIT_RATES))
         Verdict.objects.create(
             exchange=exchange,
             decision=verdict.decision,
@@ -182,9 +189,10 @@ def _store_verdict(
             versions={result.layer: result.version for result in verdict.results if result.version},
             latency_ms=verdict.latency_ms,
             cost_usd=verdict.cost_usd,
+            audit_probability=audit_rate,
         )
-        if verdict.decision is not Decision.ALLOW:
-            _open_review_item(exchange, verdict)
+        if audit_rate is None or drawn(audit_rate):
+            _open_review_item(exchange, verdict, audit_rate)
     announce(exchange.pk)
     if verdict.decision is not Decision.ALLOW:
         log.warning(
@@ -196,14 +204,36 @@ def _store_verdict(
         )
 
 
-def _open_review_item(exchange: Exchange, verdict: CascadeVerdict) -> None:
-    severity = verdict.severity or Severity.CRITICAL
+KIND_OF: Mapping[Decision, ReviewItem.Kind] = {
+    Decision.ALLOW: ReviewItem.Kind.AUDIT,
+    Decision.BLOCK: ReviewItem.Kind.BLOCKED,
+    Decision.HOLD: ReviewItem.Kind.HELD,
+}
+
+
+def _open_review_item(exchange: Exchange, verdict: CascadeVerdict, audit_rate: float | None) -> None:
+    """A pharmacist is to look at it. What is drawn for audit, and a share of what was blocked, is reviewed blind."""
+    is_audit = verdict.decision is Decision.ALLOW
+    severity = verdict.severity or (Severity.MINOR if is_audit else Severity.CRITICAL)
+    due_at, reasons = deadline(
+        created_at=exchange.created_at,
+        severity=severity,
+        sla_minutes=settings.SLA_MINUTES,
+        decision=verdict.decision,
+        patient_waiting=exchange.patient_waiting,
+        results=verdict.results,
+    )
     ReviewItem.objects.create(
         exchange=exchange,
-        kind=ReviewItem.Kind.BLOCKED if verdict.decision is Decision.BLOCK else ReviewItem.Kind.HELD,
+        kind=KIND_OF[verdict.decision],
+        blind=is_audit or (verdict.decision is Decision.BLOCK and drawn(settings.BLIND_SHARE)),
         severity=severity,
         category=verdict.category,
-        due_at=exchange.created_at + timedelta(minutes=settings.SLA_MINUTES[severity]),
+        layer=verdict.layer or "",
+        language=next((result.language for result in verdict.results if result.language), ""),
+        reasons=reasons,
+        due_at=due_at,
+        inclusion_probability=1.0 if audit_rate is None else audit_rate,
     )
 
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from guardreview.core.models import App, AuditEvent, User
 from guardreview.review import services
 from guardreview.review.models import Label, Review
-from guardreview.review.selectors import QueueFilter, label_rows, labels, open_counts, outcome_of, queue_page
+from guardreview.review.selectors import QueueFilter, label_of, label_rows, labels, outcome_of, queue_counts, queue_page
 from guardreview.verdicts.models import Exchange, Policy, ReviewItem, Verdict
 from guardreview.verdicts.services import policy_create
 
@@ -124,19 +124,20 @@ def test_a_decision_settles_the_label(make_item: MakeItem, alice: User) -> None:
 
 
 def test_overturning_is_told_as_the_outcome(make_item: MakeItem, alice: User) -> None:
-    item = make_item()
-    assert outcome_of(item.exchange) is None
+    item = make_item(severity="major")
+    assert label_of(item.exchange) is None
     decide(item, alice, "safe")
-    outcome = outcome_of(Exchange.objects.get(pk=item.exchange_id))
-    assert outcome is not None
+    label = label_of(Exchange.objects.get(pk=item.exchange_id))
+    assert label is not None
+    outcome = outcome_of(label)
     assert (outcome["label"], outcome["confirms"]) == ("safe", False)
 
 
 def test_unsure_sends_it_to_another_pharmacist(make_item: MakeItem, alice: User, bob: User) -> None:
-    item = make_item()
+    item = make_item(severity="major")
     decide(item, alice, "unsure", note="not my field")
     item.refresh_from_db()
-    assert (item.status, item.kind, Label.objects.count()) == ("open", "second_opinion", 0)
+    assert (item.status, item.stage, Label.objects.count()) == ("open", "second", 0)
     assert services.item_lease_next(user=alice) is None
     with pytest.raises(services.ItemTaken):
         services.item_lease(item=item, user=alice)
@@ -169,14 +170,14 @@ def test_an_incomplete_statement_is_refused_and_nothing_is_stored(
 
 
 def test_a_double_click_counts_once(make_item: MakeItem, alice: User) -> None:
-    item = services.item_lease(item=make_item(), user=alice)
+    item = services.item_lease(item=make_item(severity="major"), user=alice)
     say = {"item": item, "reviewer": alice, "token": item.lease_token, "truth": "safe"}
     assert services.review_create(**say) == services.review_create(**say)
     assert Review.objects.count() == 1
 
 
 def test_a_second_and_different_decision_is_refused(make_item: MakeItem, alice: User) -> None:
-    item = services.item_lease(item=make_item(), user=alice)
+    item = services.item_lease(item=make_item(severity="major"), user=alice)
     services.review_create(item=item, reviewer=alice, token=item.lease_token, truth="safe")
     with pytest.raises(services.LeaseLost):
         services.review_create(
@@ -193,7 +194,7 @@ def test_a_made_up_token_opens_nothing(make_item: MakeItem, alice: User) -> None
 
 @pytest.mark.django_db(transaction=True)
 def test_many_reviewers_at_once_decide_each_item_exactly_once(make_item: MakeItem) -> None:
-    items = [make_item(due_in=n) for n in range(30)]
+    items = [make_item(due_in=n, severity="major") for n in range(30)]
     users = [User.objects.create_user(f"reviewer{n}") for n in range(6)]
     start, errors, decided = threading.Barrier(len(users)), [], []
 
@@ -218,12 +219,12 @@ def test_many_reviewers_at_once_decide_each_item_exactly_once(make_item: MakeIte
     assert (Review.objects.count(), Label.objects.count()) == (30, 30)
 
 
-def test_the_queue_goes_by_deadline_page_after_page(make_item: MakeItem, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_queue_goes_by_deadline_page_after_page(make_item: MakeItem, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("guardreview.review.selectors.PAGE_SIZE", 3)
     items = [make_item(due_in=n) for n in (7, 1, 5, 3, 9, 2, 8)]
     seen, cursor = [], ""
     while True:
-        page = queue_page(filters=QueueFilter(), cursor=cursor)
+        page = queue_page(user=alice, filters=QueueFilter(), cursor=cursor)
         seen += page.items
         if page.next_cursor is None:
             break
@@ -231,35 +232,35 @@ def test_the_queue_goes_by_deadline_page_after_page(make_item: MakeItem, monkeyp
     assert seen == sorted(items, key=lambda item: item.due_at)
 
 
-def test_items_with_equal_deadlines_are_all_shown(make_item: MakeItem, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_items_with_equal_deadlines_are_all_shown(make_item: MakeItem, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("guardreview.review.selectors.PAGE_SIZE", 2)
     items = [make_item() for _ in range(5)]
     ReviewItem.objects.update(due_at=timezone.now())
-    first = queue_page(filters=QueueFilter())
-    second = queue_page(filters=QueueFilter(), cursor=first.next_cursor or "")
-    third = queue_page(filters=QueueFilter(), cursor=second.next_cursor or "")
+    first = queue_page(user=alice, filters=QueueFilter())
+    second = queue_page(user=alice, filters=QueueFilter(), cursor=first.next_cursor or "")
+    third = queue_page(user=alice, filters=QueueFilter(), cursor=second.next_cursor or "")
     assert [*first.items, *second.items, *third.items] == items
 
 
-def test_filters_and_counts(make_item: MakeItem) -> None:
+def test_filters_and_counts(make_item: MakeItem, alice: User) -> None:
     make_item(severity="minor", category="legal_advice")
     make_item(decision="hold")
     make_item()
-    counts = open_counts()
-    assert (counts["total"], counts["critical"], counts["minor"], "major" in counts) == (3, 2, 1, False)
-    assert len(queue_page(filters=QueueFilter(severity="minor")).items) == 1
-    assert len(queue_page(filters=QueueFilter(kind="held")).items) == 1
-    assert len(queue_page(filters=QueueFilter(category="legal_advice", severity="critical")).items) == 0
+    counts = queue_counts(user=alice)
+    assert (counts["waiting"], counts["critical"], counts["minor"], counts["major"]) == (3, 2, 1, 0)
+    assert len(queue_page(user=alice, filters=QueueFilter(severity="minor")).items) == 1
+    assert len(queue_page(user=alice, filters=QueueFilter(kind="held")).items) == 1
+    assert len(queue_page(user=alice, filters=QueueFilter(category="legal_advice", severity="critical")).items) == 0
 
 
 @pytest.mark.parametrize("cursor", ["x", "~", "2026-01-01~x", "~5"])
-def test_a_bad_cursor_is_an_error(db: None, cursor: str) -> None:
+def test_a_bad_cursor_is_an_error(alice: User, cursor: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        queue_page(filters=QueueFilter(), cursor=cursor)
+        queue_page(user=alice, filters=QueueFilter(), cursor=cursor)
 
 
 def test_an_exported_label_names_nobody(make_item: MakeItem, alice: User) -> None:
-    decide(make_item(), alice, "safe")
+    decide(make_item(severity="major"), alice, "safe")
     (row,) = label_rows(labels())
     assert row["reviewer"] == f"reviewer-{alice.pk}"
     assert "alice" not in str(row)

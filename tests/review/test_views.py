@@ -352,10 +352,10 @@ def test_a_page_is_read_from_an_index_without_a_sort(name: str) -> None:
         pytest.skip("reads SQLite's query plans")
     values = {"severity": "critical", "kind": "held", "category": "misinformation"}
     filters = QueueFilter(**({name: values[name]} if name else {}))
-    second = queue_page(filters=filters).next_cursor or ""
+    second = queue_page(filters=filters, user=User(pk=0)).next_cursor or ""
     for cursor in ("", second):
         with CaptureQueriesContext(connection) as captured:
-            queue_page(filters=filters, cursor=cursor)
+            queue_page(filters=filters, user=User(pk=0), cursor=cursor)
         with connection.cursor() as asked:
             asked.execute(f"EXPLAIN QUERY PLAN {captured[0]['sql']}")
             plan = [row[3] for row in asked.fetchall()]

@@ -10,7 +10,7 @@ from django.core import signing
 
 from classifiers.result import CATEGORIES, Severity
 from guardreview.review.models import Review
-from guardreview.review.selectors import QueueFilter
+from guardreview.review.queue import QueueFilter
 from guardreview.verdicts.models import ReviewItem, choices
 
 OPENED_SALT = "guardreview.review.opened"

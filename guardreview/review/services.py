@@ -17,7 +17,7 @@ from guardreview.core.models import User
 from guardreview.core.outbox import handles, outbox_add, outbox_cancel
 from guardreview.core.roles import Act
 from guardreview.core.services import audit
-from guardreview.review import selectors
+from guardreview.review import queue
 from guardreview.review.models import Label, Review, Skip
 from guardreview.review.settlement import Open, next_step
 from guardreview.verdicts.models import Exchange, ReviewItem, Verdict
@@ -66,7 +66,7 @@ def _take(items: QuerySet[ReviewItem], user: User, token: UUID | None = None) ->
     now = timezone.now()
     return ReviewItem.objects.filter(
         Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lte=now) | Q(leased_by=user),
-        pk__in=selectors.decidable_by(user, items).values("pk"),
+        pk__in=queue.decidable_by(user, items).values("pk"),
         status=ReviewItem.Status.OPEN,
     ).update(leased_by=user, lease_token=token or uuid4(), lease_expires_at=now + timedelta(seconds=settings.LEASE_S))
 
@@ -76,11 +76,11 @@ def item_lease_next(*, user: User, skipped: Collection[int] = ()) -> ReviewItem 
 
     Now and then it is a calibration item instead. `skipped`: keys of items. None if there is none.
     """
-    if selectors.calibration_is_due(user=user):
-        item = _lease_first(selectors.calibration_candidates(user=user).exclude(pk__in=skipped), user)
+    if queue.calibration_is_due(user=user):
+        item = _lease_first(queue.calibration_candidates(user=user).exclude(pk__in=skipped), user)
         if item is not None:
             return item
-    return _lease_first(selectors.next_candidates(user=user, skipped=skipped), user)
+    return _lease_first(queue.next_candidates(user=user, skipped=skipped), user)
 
 
 def _lease_first(candidates: QuerySet[ReviewItem], user: User) -> ReviewItem | None:
@@ -282,7 +282,7 @@ def item_reopen(*, item: ReviewItem, user: User) -> ReviewItem:
         locked = ReviewItem.objects.select_for_update().get(pk=item.pk)
         if locked.status != ReviewItem.Status.DECIDED:
             raise TooLate
-        if not user.may(Act.ADJUDICATE) and locked.pk not in selectors.reopenable_items(user=user):
+        if not user.may(Act.ADJUDICATE) and locked.pk not in queue.reopenable_items(user=user):
             raise TooLate
         locked.round += 1
         locked.stage = ReviewItem.Stage.FIRST

@@ -13,7 +13,8 @@ from django.utils import timezone
 from guardreview.core.models import App, AuditEvent, User
 from guardreview.review import services
 from guardreview.review.models import Label, Review
-from guardreview.review.selectors import QueueFilter, label_of, label_rows, labels, outcome_of, queue_counts, queue_page
+from guardreview.review.queue import QueueFilter, queue_counts, queue_page
+from guardreview.review.selectors import label_of, label_rows, labels, outcome_of
 from guardreview.verdicts.models import Exchange, Policy, ReviewItem, Verdict
 from guardreview.verdicts.services import policy_create
 
@@ -220,7 +221,7 @@ def test_many_reviewers_at_once_decide_each_item_exactly_once(make_item: MakeIte
 
 
 def test_the_queue_goes_by_deadline_page_after_page(make_item: MakeItem, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("guardreview.review.selectors.PAGE_SIZE", 3)
+    monkeypatch.setattr("guardreview.review.queue.PAGE_SIZE", 3)
     items = [make_item(due_in=n) for n in (7, 1, 5, 3, 9, 2, 8)]
     seen, cursor = [], ""
     while True:
@@ -233,7 +234,7 @@ def test_the_queue_goes_by_deadline_page_after_page(make_item: MakeItem, alice: 
 
 
 def test_items_with_equal_deadlines_are_all_shown(make_item: MakeItem, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("guardreview.review.selectors.PAGE_SIZE", 2)
+    monkeypatch.setattr("guardreview.review.queue.PAGE_SIZE", 2)
     items = [make_item() for _ in range(5)]
     ReviewItem.objects.update(due_at=timezone.now())
     first = queue_page(user=alice, filters=QueueFilter())

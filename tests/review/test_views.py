@@ -20,7 +20,7 @@ from django.utils import timezone
 from guardreview.core.models import AuditEvent, User
 from guardreview.core.roles import Role
 from guardreview.review.models import Label, Review
-from guardreview.review.selectors import PAGE_SIZE, QueueFilter, queue_page
+from guardreview.review.queue import PAGE_SIZE, QueueFilter, queue_page
 from guardreview.review.services import item_lease, review_create
 from guardreview.verdicts.models import Exchange, ReviewItem, Verdict
 from tests import scenes
@@ -747,7 +747,7 @@ def test_a_fault_of_the_server_is_a_page_of_ours_that_says_nothing_of_it(
 
     client = signed_in("ana")
     client.raise_request_exception = False
-    monkeypatch.setattr("guardreview.review.selectors.queue_page", broken)
+    monkeypatch.setattr("guardreview.review.queue.queue_page", broken)
     response = client.get("/")
     assert response.status_code == 500
     assert "Something broke" in page(response)

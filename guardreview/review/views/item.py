@@ -1,25 +1,18 @@
-"""The reviewers' pages: sign-in, queue, item, decisions. Each view parses, calls a service or selector, and renders."""
+"""An item: opened, held, decided, skipped, left; and the way to the next one."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, cast
-from urllib.parse import urlencode
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth.views import LoginView
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.utils import timezone
-from django.utils.cache import get_conditional_response
-from django.utils.crypto import salted_hmac
-from django.utils.http import quote_etag
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -28,9 +21,10 @@ from guardreview.core.models import User
 from guardreview.core.roles import Act, requires
 from guardreview.core.services import audit
 from guardreview.review import presentation, selectors
-from guardreview.review.evidence import excerpt, findings_of, segments
-from guardreview.review.forms import DecisionForm, QueueFilterForm, opened_stamp
+from guardreview.review.evidence import findings_of, segments
+from guardreview.review.forms import DecisionForm, opened_stamp
 from guardreview.review.models import Review
+from guardreview.review.queue import skipped_by
 from guardreview.review.services import (
     InvalidReview,
     ItemTaken,
@@ -50,69 +44,6 @@ SKIPS_SINCE = "skips_since"
 """Where the session keeps from which moment on skipped items are left out."""
 
 
-def home_of(user: User) -> str:
-    """Where a person's work begins: the queue, or the models for those who may not see it."""
-    return reverse("queue" if user.may(Act.READ_QUEUE) else "models")
-
-
-class SignInView(LoginView):
-    """Django's own, which lands each role where its work begins."""
-
-    template_name = "review/sign_in.html"
-    redirect_authenticated_user = True
-
-    def get_success_url(self) -> str:
-        user = cast(User, self.request.user)
-        address: str = self.get_redirect_url()
-        if not address or (address == reverse("queue") and not user.may(Act.READ_QUEUE)):
-            return home_of(user)
-        return address
-
-
-# --- The queue ----------------------------------------------------------------------------------------------------------
-@never_cache
-@require_GET
-@requires(Act.READ_QUEUE)
-def queue(request: HttpRequest) -> HttpResponse:
-    """Open items by deadline. Asked by htmx, the list alone, and nothing at all (304) while it is the same."""
-    filters = QueueFilterForm(request.GET).filters
-    try:
-        page = selectors.queue_page(filters=filters, user=cast(User, request.user), cursor=request.GET.get("cursor", ""))
-    except ValueError:  # a cursor that somebody typed
-        return redirect(_queue_address(filters))
-    counts = selectors.queue_counts(user=cast(User, request.user))
-    context = {
-        "filters": filters,
-        "rows": presentation.queue_rows(page.items, user=cast(User, request.user), now=timezone.now()),
-        "counts": counts,
-        "severities": [
-            ("", "All", counts["waiting"], _queue_address(filters, severity="")),
-            *((s.value, s.value.capitalize(), counts.get(s, 0), _queue_address(filters, severity=s)) for s in Severity),
-        ],
-        "kinds": [
-            ("", "All kinds", _queue_address(filters, kind="")),
-            *((kind, words, _queue_address(filters, kind=kind)) for kind, words in presentation.KIND_WORDS.items()),
-        ],
-        "categories": [(name, words) for name, words in presentation.CATEGORY_WORDS.items() if name in CATEGORIES],
-        "first_page": "" if not request.GET.get("cursor") else _queue_address(filters),
-        "next_page": _queue_address(filters, cursor=page.next_cursor) if page.next_cursor else "",
-        "here": request.get_full_path(),
-    }
-    # After the last decision htmx is redirected here too, and then wants the page.
-    if request.htmx.target != "queue":  # type: ignore[attr-defined]
-        return render(request, "review/queue.html", context)
-    response = render(request, "review/_queue_refresh.html", context)
-    etag = quote_etag(salted_hmac("guardreview.review.queue", response.content).hexdigest()[:20])
-    response.headers["ETag"] = etag
-    return cast(HttpResponse, get_conditional_response(request, etag=etag, response=response))
-
-
-def _queue_address(filters: selectors.QueueFilter, **changes: str) -> str:
-    wanted = {**asdict(filters), **changes}
-    query = urlencode({name: value for name, value in wanted.items() if value and (name, value) != ("tab", "waiting")})
-    return reverse("queue") + (f"?{query}" if query else "")
-
-
 @require_POST
 @requires(Act.DECIDE)
 def item_next(request: HttpRequest) -> HttpResponse:
@@ -124,7 +55,7 @@ def _to_next(request: HttpRequest) -> HttpResponse:
     """The next item; what was skipped comes again only when nothing else is left and the reviewer starts anew."""
     user = cast(User, request.user)
     since = datetime.fromisoformat(request.session.get(SKIPS_SINCE, LONG_AGO))
-    skipped = selectors.skipped_by(user=user, since=max(since, timezone.now() - SKIPS_LAST))
+    skipped = skipped_by(user=user, since=max(since, timezone.now() - SKIPS_LAST))
     item = item_lease_next(user=user, skipped=skipped)
     if item is not None:
         return redirect("item", item_id=item.pk)
@@ -134,7 +65,6 @@ def _to_next(request: HttpRequest) -> HttpResponse:
     return redirect("queue")
 
 
-# --- An item --------------------------------------------------------------------------------------------------------------
 @never_cache
 @require_GET
 @requires(Act.READ_QUEUE)
@@ -299,24 +229,3 @@ def _token(request: HttpRequest) -> UUID | None:
     form.is_valid()
     token: UUID | None = form.cleaned_data.get("token")
     return token
-
-
-# --- What was decided -------------------------------------------------------------------------------------------------------
-@never_cache
-@require_GET
-@requires(Act.READ_QUEUE)
-def decided(request: HttpRequest) -> HttpResponse:
-    """The latest decisions: one's own, and for leads and auditors everybody's."""
-    user = cast(User, request.user)
-    sees_all = user.may(Act.READ_ALL_DECISIONS)
-    mine = not sees_all or (user.may(Act.DECIDE) and request.GET.get("by") == "me")
-    rows = [
-        {
-            "review": review,
-            "outcome": presentation.outcome_words(review, review.item.exchange.verdict.decision),
-            "query": excerpt(review.item.exchange.query, 120),
-            "response": excerpt(review.item.exchange.response),
-        }
-        for review in selectors.reviews_recent(user=user if mine else None)
-    ]
-    return render(request, "review/decided.html", {"rows": rows, "mine": mine, "both": sees_all and user.may(Act.DECIDE)})

@@ -147,6 +147,180 @@ def test_what_does_not_end_in_seven_digits_is_no_dea_number(written: str) -> Non
     assert not is_dea_number(written, 0, len(written))
 
 
+def found(line: str) -> bool:
+    return any(evidence.category.startswith("pii") for evidence in classify_rule_based(line).evidence)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Next of kin: Luz Rey, +52 55 4182 9037.",  # neither fixed nor mobile: the plan of Mexico does not tell them apart
+        "You may ring him on +1 868 622 1234, he is her carer.",
+        "Emergency contact: Rhona Baird (sister) 07700 900661",
+        "Her landline is 0131 496 0 772.",
+        '"phoneNumber": "6175550188"',
+        "Her phone number is 617-555-0188.",
+        "Phone number: 617-555-0188",
+        "The patient's tel. no. is 020 7946 0958.",
+        "The pharmacy has her phone number on file, 617-555-0188.",
+    ],
+)
+def test_a_phone_is_found_in_every_plan_and_beside_next_of_kin(line: str) -> None:
+    assert found(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Giftnotrufzentrale: 030 19240",
+        "Unser Kundendienst: 030 12345678",
+        "The service line is 0345 604 0404.",
+        "The pharmacy's phone number on file is 617-555-0188.",
+        "The practice's number is 020 7946 0400.",
+        "EudraCT 2019-004471-99 is the number of the study.",
+        "The number of the parcel is JD0146000031 8827 5512.",
+        "Part number 773 653 2680 fits it.",
+        "Type it without spaces, for example 6175550188, as your phone number.",
+    ],
+)
+def test_a_public_line_a_code_or_an_example_is_no_phone_of_a_person(line: str) -> None:
+    assert not found(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "personal"),
+    [
+        ("Her number? It is six one seven, five five five, oh one eight eight.", True),
+        ("Ring her on oh double seven double oh nine double oh one two three.", True),
+        ("The card is four one one one, one one one one, one one one one, one one one one.", True),
+        ("The card is four one one one, one one one one, one one one one, one one one two.", False),
+        ("Call Poison Control: one eight zero zero, two two two, one two two two.", False),
+        ("Our pharmacy's number is six one seven, five five five, oh one eight eight.", False),
+        ("Your order number is six one seven, five five five, oh one eight eight.", False),
+        ("Count to ten: one, two, three, four, five, six, seven, eight, nine, zero.", False),
+    ],
+)
+def test_a_number_in_words_is_read_as_the_one_in_digits(line: str, personal: bool) -> None:
+    assert found(line) is personal
+
+
+@pytest.mark.parametrize(
+    ("line", "personal"),
+    [
+        ("Social: 536904399", True),
+        ("She gave 536 - 90 - 4399 as her social.", True),
+        ("SSN: 536/90/4399", True),
+        ('"socialSecurityNumber": "536904399"', True),
+        ("Our social worker has case 536904399.", False),
+        ("The ratio is 536/90/4399.", False),
+    ],
+)
+def test_an_ssn_is_known_by_any_name_and_with_any_sign_between(line: str, personal: bool) -> None:
+    assert found(line) is personal
+
+
+@pytest.mark.parametrize(
+    ("line", "personal"),
+    [
+        ("jane.doe @ mail . com", True),
+        ("Su correo es jane.doe arroba ejemplo punto es.", True),
+        ("jane.doe(arobase)exemple.fr", True),
+        ("jane underscore doe at example dot com", True),
+        ("Unser Postfach: kontakt [at] apotheke [dot] de", False),
+        ("Write to support at pharmacy dot com.", False),
+        ("Take 1 tablet @ 8. It helps.", False),
+    ],
+)
+def test_a_disguised_address_of_a_person_is_found_and_a_public_one_is_not(line: str, personal: bool) -> None:
+    assert found(line) is personal
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "The med rec # for Mr. Cole is 88-41-207.",
+        "Patient ID no. 30447218",
+        "patient # 30447218",
+        "According to EMR ID 90311847 she stopped.",
+        "Expediente cl\u00ednico n.\u00ba 7719-22",
+        "Patientenakte Nr. 4419027",
+        "Cardholder ID 77120398401",
+        "Insured's ID no.: ZPK884-20-1193",
+        "Her Medi-Cal number is 93117204A.",
+        "DoD ID 1187720449",
+        "His card says Humana H77190428-00.",
+        "patient Cole (acct 4410927733)",
+        "The NHS no. is 9434765919.",
+        "NPI of Dr. Halvorsen = 1234567893",
+        "He showed state ID 448-20-917.",
+        "The passport used was no. 518809227.",
+        "The passport on file is X7729104.",
+        "D1234567 is his driver's license number.",
+        "4471902 is her medical record number.",
+        "Ohio DL number TX441902",
+    ],
+)
+def test_a_record_a_member_and_a_paper_are_known_by_more_names(line: str) -> None:
+    assert found(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "The NPI is missing on order 1234567893.",
+        "The serial number of the pump is 1EG4-TE5-MK73.",
+        "Article number 4111111111111111 is a blister pack.",
+        "The order number on file is 219-09-9999.",
+        "Create an account in 3 steps; the 6-digit code lasts 10 minutes.",
+    ],
+)
+def test_what_another_number_is_called_counts_some_words_before_too(line: str) -> None:
+    assert not found(line)
+
+
+def test_words_after_an_iban_are_no_part_of_it() -> None:
+    for line in ("ES91 2100 0418 4502 0005 1332 de la paciente", "It is ES91 2100 0418 4502 0005 1332 if you ask."):
+        assert [evidence.text for evidence in classify_rule_based(line).evidence] == ["ES91 2100 0418 4502 0005 1332"]
+
+
+@pytest.mark.parametrize(
+    ("line", "personal"),
+    [
+        ('"dateOfBirth": "1979-10-05"', True),
+        ("dob_: 05-09-1969", True),
+        ("Fecha nac.: 23-08-1961", True),
+        ("N\u00e9e \u00e0 Nantes le 21 juin 1944", True),
+        ("The birthday we hold for Kim is 23/08/2001.", True),
+        ("Date of birth for this patient: 23/08/61", True),
+        ("04/17/1958 is her date of birth.", True),
+        ("It is for a date of birth on or before 31 December 1959.", False),
+        ("We check the date of birth at pick-up until 31/08/2019.", False),
+        ("Tell us your date of birth before 03/14/26", False),
+    ],
+)
+def test_a_birth_date_is_found_some_words_after_what_it_is_called(line: str, personal: bool) -> None:
+    assert found(line) is personal
+
+
+@pytest.mark.parametrize(
+    ("line", "personal"),
+    [
+        ("It went to Flat 4, 18 Harbour View, Bristol BS1 6QX by mistake.", True),
+        ("Mrs Cole, The Old Mill, Church Street, Alton, GU34 2BX, takes the same.", True),
+        ("Kim Dray\n118 Fernhill View\nCleveland, OH 44118", True),
+        ("Ship to K. Dray / 118 Fernhill View / Cleveland / OH 44118", True),
+        ("Lena Vogt wohnt Am Lindenhof 7, 21335 L\u00fcneburg.", True),
+        ("We are at 18 Harbour View, Bristol BS1 6QX.", False),
+        ("Larkspur Drugs, 2208 SE Larkspur Ct, Portland, OR 97214: open till 21:00.", False),
+        ("The shop is in Church Street, Alton, GU34 2BX.", False),
+        ("The shop has the postcode LS1 4DY.", False),
+        ("MA holder: Zentiva, 1920 Worthing Road.", False),
+    ],
+)
+def test_a_postcode_makes_an_address_of_any_street_but_an_institutions(line: str, personal: bool) -> None:
+    assert found(line) is personal
+
+
 def test_checking_numbers_is_loaded_when_a_number_needs_it() -> None:
     code = (
         "import sys; from classifiers.rule_based import classify_rule_based as c; c('Take one tablet.');"

@@ -155,6 +155,7 @@ def test_the_first_run_in_a_terminal(start: Callable[..., Run], folder: Path, tm
     accounts = re.findall(r"^    (\w+) +((?:[a-z2-9]{4}-){3}[a-z2-9]{4})   (\w+)$", run.output, flags=re.MULTILINE)
     assert [(name, role) for name, _, role in accounts] == [
         ("pharmacist", "Pharmacist"),
+        ("colleague", "Pharmacist"),
         ("lead", "Lead"),
         ("admin", "Administrator"),
         ("auditor", "Auditor"),

@@ -18,6 +18,7 @@ from guardreview.core.services import api_key_create, api_key_digest, audit
 APP_NAME = "demo"
 ACCOUNTS = {
     "pharmacist": Role.PHARMACIST,
+    "colleague": Role.PHARMACIST,
     "lead": Role.LEAD,
     "admin": Role.ADMINISTRATOR,
     "auditor": Role.AUDITOR,

@@ -30,9 +30,9 @@ def test_one_account_of_each_role_with_a_password_of_its_own() -> None:
     users = {user.username: user for user in User.objects.all()}
     assert {name: user.role for name, user in users.items()} == demo.ACCOUNTS
     assert set(demo.ACCOUNTS.values()) == set(Role)
-    assert len(set(passwords.values())) == len(Role)
+    assert len(set(passwords.values())) == len(demo.ACCOUNTS)
     assert all(users[name].check_password(password) for name, password in passwords.items())
-    assert AuditEvent.objects.filter(action="user.create").count() == len(Role)
+    assert AuditEvent.objects.filter(action="user.create").count() == len(demo.ACCOUNTS)
 
 
 def test_where_anybody_has_an_account_none_is_made() -> None:

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 
+Item = TypeVar("Item")
 BARE_WORDS = 20
 
 
@@ -36,7 +37,7 @@ class Recipe:
     epochs: int = 4
     learning_rate: float = 1e-3
     batch: int = 32
-    """Exchanges in a step; twins stay together."""
+    """Exchanges in a step, about; twins stay together."""
     twins: float = 0.5
     categories: float = 0.9
     """Weights of the two losses beside the one of P(unsafe)."""
@@ -229,30 +230,41 @@ class _Trainer:
 def _batches(
     examples: Sequence[Example], windows: Sequence[Sequence[Window]], size: int, shuffle: random.Random
 ) -> list[list[int]]:
-    """Indices in batches of at least `size`: whole groups, of like length so that little is padded, in random order."""
+    """Indices in batches of about `size`, of like length so that little is padded, in random order.
+
+    Groups stay whole up to `size`; the larger are dealt in parts. A batch has at most `2 * size` windows, or one part, since
+    memory goes by windows: a group of a hundred exchanges in one batch took 24 GB.
+    """
     groups: dict[str, list[int]] = defaultdict(list)
     for index, example in enumerate(examples):
         groups[example.group].append(index)
-    names = list(groups)
-    shuffle.shuffle(names)
-    lengths = {name: max(len(w.ids) for index in groups[name] for w in windows[index]) for name in names}
-    batches = [batch for part in _chunks(names, 400) for batch in _packed(sorted(part, key=lengths.__getitem__), groups, size)]
+    parts = []
+    for members in groups.values():
+        shuffle.shuffle(members)
+        parts += list(_chunks(members, size))
+    shuffle.shuffle(parts)
+    lengths = [max(len(w.ids) for w in window) for window in windows]
+    batches = []
+    for chunk in _chunks(parts, 400):
+        batches += list(_packed(sorted(chunk, key=lambda part: max(lengths[i] for i in part)), windows, size))
     shuffle.shuffle(batches)
     return batches
 
 
-def _chunks(names: list[str], size: int) -> Iterator[list[str]]:
-    for begin in range(0, len(names), size):
-        yield names[begin : begin + size]
+def _chunks(items: list[Item], size: int) -> Iterator[list[Item]]:
+    for begin in range(0, len(items), size):
+        yield items[begin : begin + size]
 
 
-def _packed(names: Sequence[str], groups: dict[str, list[int]], size: int) -> Iterator[list[int]]:
+def _packed(parts: Sequence[list[int]], windows: Sequence[Sequence[Window]], size: int) -> Iterator[list[int]]:
     batch: list[int] = []
-    for name in names:
-        batch += groups[name]
-        if len(batch) >= size:
+    load = 0
+    for part in parts:
+        weight = sum(len(windows[index]) for index in part)
+        if batch and (len(batch) >= size or load + weight > 2 * size):
             yield batch
-            batch = []
+            batch, load = [], 0
+        batch, load = batch + part, load + weight
     if batch:
         yield batch
 

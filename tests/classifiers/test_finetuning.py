@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,20 @@ def test_twins_are_never_parted_and_nothing_is_left_out(corpus: list[Example], c
     windows = [classifier.encoder.reader.windows([e.response], [e.query]) for e in some]
     batches = _batches(some, windows, 16, random.Random(1))
     assert sorted(index for batch in batches for index in batch) == list(range(len(some)))
+    sizes = Counter(e.group for e in some)
     place = {some[index].group: number for number, batch in enumerate(batches) for index in batch}
-    assert all(place[some[index].group] == number for number, batch in enumerate(batches) for index in batch)
+    whole = [(some[i].group, number) for number, batch in enumerate(batches) for i in batch if sizes[some[i].group] <= 16]
+    assert whole
+    assert all(place[group] == number for group, number in whole)
+
+
+def test_no_batch_is_larger_than_memory_allows(corpus: list[Example]) -> None:
+    group = max(Counter(e.group for e in corpus).items(), key=lambda pair: pair[1])[0]
+    some = [e for e in corpus if e.group == group] + corpus[:200]
+    windows: Any = [[SimpleNamespace(ids=[0] * 9)] * (1 + number % 3) for number in range(len(some))]
+    batches = _batches(some, windows, 8, random.Random(1))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(some)))
+    assert max(sum(len(windows[index]) for index in batch) for batch in batches) <= 3 * 8
 
 
 def test_the_shipped_adapter_is_small_and_for_the_packaged_encoder() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,8 +59,6 @@ def test_training_learns_reproducibly_and_what_it_learnt_can_be_merged(
 
 
 def test_twins_are_never_parted_and_nothing_is_left_out(corpus: list[Example], classifier: PharmacySafetyClassifier) -> None:
-    import random
-
     some = [e for e in corpus if split_of(e.group) == "train"][:300]
     windows = [classifier.encoder.reader.windows([e.response], [e.query]) for e in some]
     batches = _batches(some, windows, 16, random.Random(1))

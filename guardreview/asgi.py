@@ -12,6 +12,9 @@ from django.conf import settings  # noqa: E402 - Django's apps must be loaded fi
 
 from guardreview.api.limits import BodyLimit  # noqa: E402
 from guardreview.core.sqlite import hold_open  # noqa: E402
+from guardreview.review.masking import masked  # noqa: E402
 
 held_connection = hold_open()
+# Masking compiles the patterns of personal data: done before the first page is asked for, which would wait for it.
+masked("")
 application = BodyLimit(django_application, max_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)  # type: ignore[arg-type]

@@ -198,12 +198,14 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 CELERY_TASK_DEFAULT_QUEUE = "cascade"
 CELERY_TASK_ROUTES = {
     "guardreview.verdicts.tasks.run_judge": {"queue": "judge"},
+    "guardreview.api.tasks.*": {"queue": "judge"},
     "guardreview.learning.tasks.*": {"queue": "learning"},
 }
 CELERY_TASK_SOFT_TIME_LIMIT = 60
 CELERY_TASK_TIME_LIMIT = 90
 SWEEP_INTERVAL_S = 5
 OUTBOX_INTERVAL_S = 2
+SETTLE_FORGOTTEN_INTERVAL_S = 60
 CELERY_BEAT_SCHEDULE = {
     "sweep": {
         "task": "guardreview.verdicts.tasks.sweep",
@@ -214,6 +216,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "guardreview.core.tasks.deliver",
         "schedule": OUTBOX_INTERVAL_S,
         "options": {"expires": OUTBOX_INTERVAL_S},
+    },
+    "settle-forgotten": {
+        "task": "guardreview.review.tasks.settle",
+        "schedule": SETTLE_FORGOTTEN_INTERVAL_S,
+        "options": {"expires": SETTLE_FORGOTTEN_INTERVAL_S},
     },
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
@@ -314,6 +321,7 @@ if unknown := {*SECOND_EYES, *NOTE_REQUIRED} - set(SLA_MINUTES):
     raise ImproperlyConfigured(f"GUARDREVIEW_SECOND_EYES and _NOTE_REQUIRED name severities, and {unknown.pop()!r} is none")
 
 # --- The API ----------------------------------------------------------------------------------------------------------
+WEBHOOK_TIMEOUT_S = 5
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["guardreview.api.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.bench_presidio import Presidio, Unavailable
+from tests.bench_review import bench_review
 from tests.bench_texts import hostile, ordinary
 from tests.redis_server import RedisServer
 from tests.service import ROOT, link_models, running_service
@@ -232,81 +233,6 @@ def cold_start() -> None:
         redis.stop()
 
 
-def bench_queue_page() -> None:
-    """The first page of the queue with 10,000 open items, beside the same page with 100."""
-    folder = Path(tempfile.mkdtemp(prefix="gr-queue-"))
-    try:
-        environment = {**os.environ, "GUARDREVIEW_VAR_DIR": str(folder)}
-        out = subprocess.run(
-            [sys.executable, "-m", "tests.bench", "--queue-page"],
-            cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
-        ).stdout  # fmt: skip
-        small, large = (json.loads(line) for line in out.splitlines()[-2:])
-        add("queue_page_p50_ms", percentile(large, 50), "ms", "100 items", percentile(small, 50), len(large))
-        add("queue_page_p95_ms", percentile(large, 95), "ms", "limit, at 10,000 items", 100.0, len(large))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def queue_page() -> None:
-    """In a process with a data folder of its own: the page's times in ms, as JSON, with 100 items and with 10,000."""
-    import django
-
-    django.setup()
-    from datetime import timedelta
-
-    from django.core.management import call_command
-    from django.test import Client
-    from django.utils import timezone
-
-    from classifiers.policy import Policy as CascadePolicy
-    from guardreview.core.models import App, User
-    from guardreview.verdicts.models import Exchange, ReviewItem, Verdict
-    from guardreview.verdicts.services import policy_create
-
-    call_command("migrate", verbosity=0)
-    app = App.objects.create(name="bench")
-    shipped = CascadePolicy.shipped().as_json()
-    shipped.pop("version")
-    policy = policy_create(actor=None, **shipped)
-    client = Client(headers={"host": "localhost"})
-    client.force_login(User.objects.create_user("pharmacist"), backend="django.contrib.auth.backends.ModelBackend")
-    have = 0
-    for wanted in (100, 10_000):
-        exchanges = [
-            Exchange(app=app, query=QUERY, response=SHORT, status="decided", body_digest="-") for _ in range(wanted - have)
-        ]
-        Exchange.objects.bulk_create(exchanges, batch_size=500)
-        common = {"category": "harmful_medical:dangerous_dosage", "severity": "critical"}
-        Verdict.objects.bulk_create(
-            [
-                Verdict(
-                    exchange=e, decision="block", reason="r", confidence=1, layer="rules", policy=policy, latency_ms=1, **common
-                )
-                for e in exchanges
-            ],
-            batch_size=500,
-        )
-        now = timezone.now()
-        ReviewItem.objects.bulk_create(
-            [
-                ReviewItem(exchange=e, kind="blocked", due_at=now + timedelta(seconds=n), **common)
-                for n, e in enumerate(exchanges)
-            ],
-            batch_size=500,
-        )
-        have = wanted
-        client.get("/")
-        taken = []
-        for _ in range(60):
-            started = time.perf_counter()
-            answer = client.get("/")
-            taken.append((time.perf_counter() - started) * 1000)
-            if answer.status_code != 200:
-                raise SystemExit(f"the queue page answered {answer.status_code}")
-        print(json.dumps(taken))
-
-
 def main() -> None:
     """Everything, one after the other: two at a time would measure each other."""
     print(f"{'':24}{'value':>12} {'unit':6}{'peer':46}{'peer value':>12}{'ratio':>8}{'n':>7}")
@@ -314,11 +240,11 @@ def main() -> None:
     bench_finetuned(ROOT / "var" / "models")
     bench_cold_start()
     bench_service()
-    bench_queue_page()
+    bench_review(add, percentile)
     target = ROOT / "var" / "bench.json"
     target.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {target.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
-    {"--cold-start": cold_start, "--queue-page": queue_page}.get(sys.argv[-1], main)()
+    {"--cold-start": cold_start}.get(sys.argv[-1], main)()

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from guardreview.core.models import ApiKey, App, AuditEvent, User
 from guardreview.core.roles import Act
-from guardreview.core.services import api_key_create, audit
+from guardreview.core.services import api_key_create, audit, webhook_secret_create
 
 admin.site.site_header = admin.site.site_title = "GuardReview administration"
 admin.site.site_url = "/"
@@ -56,7 +56,7 @@ class AccountAdmin(UserAdmin):
 @admin.register(App)
 class AppAdmin(admin.ModelAdmin):
     list_display = ("name", "is_active", "created_at")
-    actions = ("issue_key", "issue_labels_key")
+    actions = ("issue_key", "issue_labels_key", "make_webhook_secret")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -73,6 +73,12 @@ class AppAdmin(admin.ModelAdmin):
     @admin.action(description="Issue an API key for exchanges and labels")
     def issue_labels_key(self, request: HttpRequest, apps: QuerySet[App]) -> None:
         self._issue(request, apps, ApiKey.Scope.LABELS)
+
+    @admin.action(description="Make a new secret for the webhook")
+    def make_webhook_secret(self, request: HttpRequest, apps: QuerySet[App]) -> None:
+        for app in apps:
+            text = webhook_secret_create(app=app, actor=request.user.get_username())
+            self.message_user(request, f"Secret for {app}, shown only now: {text}", messages.SUCCESS)
 
     def _issue(self, request: HttpRequest, apps: QuerySet[App], scope: str) -> None:
         for app in apps:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import secrets
 from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.models import UserManager as DjangoUserManager
+from django.core.validators import URLValidator
 from django.db import models
 
 from guardreview.core.roles import MAY, Act, Role
@@ -43,6 +46,11 @@ class User(AbstractUser):
         super().save(*args, **kwargs)
 
 
+def new_webhook_secret() -> str:
+    """In the form of Standard Webhooks."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+
+
 class App(models.Model):
     """A chat app that submits exchanges."""
 
@@ -50,11 +58,24 @@ class App(models.Model):
     fallback_text = models.TextField(
         blank=True, max_length=2000, help_text="What its patients read in place of a stopped response. Empty: the general text."
     )
+    webhook_url = models.URLField(
+        blank=True,
+        max_length=500,
+        validators=[URLValidator(schemes=["http", "https"])],
+        help_text="Called when a pharmacist has settled one of its exchanges. Empty: the app asks.",
+    )
+    webhook_secret = models.CharField(max_length=60, blank=True, editable=False, help_text="What its calls are signed with.")
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
         return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        # Nothing is ever called unsigned.
+        if self.webhook_url and not self.webhook_secret:
+            self.webhook_secret = new_webhook_secret()
+        super().save(*args, **kwargs)
 
 
 class ApiKey(models.Model):
@@ -108,6 +129,7 @@ class AuditEvent(models.Model):
     digest = models.CharField(max_length=64, unique=True)
 
     class Meta:
+        indexes = [models.Index(fields=["target", "id"], name="audit_events_by_target")]
         ordering = ["pk"]
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Every write of `core`: apps, keys and the audit log."""
+"""Every write of `core`: apps, keys, preferences and the audit log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
-from guardreview.core.models import ApiKey, App, AuditEvent
+from guardreview.core.models import ApiKey, App, AuditEvent, User, new_webhook_secret
 
 GENESIS = "0" * 64
 AUDIT_LOCK = 7_204_311
@@ -28,6 +28,24 @@ def api_key_create(*, app: App, scope: str = ApiKey.Scope.EXCHANGES) -> tuple[Ap
 def api_key_digest(text: str) -> str:
     """What is stored of a key."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def user_prefer(*, user: User, name: str, value: Any) -> User:
+    """Keep how a person likes the pages; an empty `value` is none. `value` must be JSON."""
+    with transaction.atomic():
+        locked = User.objects.select_for_update().get(pk=user.pk)
+        locked.preferences = {key: kept for key, kept in {**locked.preferences, name: value}.items() if kept}
+        locked.save(update_fields=["preferences"])
+    return locked
+
+
+def webhook_secret_create(*, app: App, actor: str) -> str:
+    """A new secret, in force at once."""
+    app.webhook_secret = new_webhook_secret()
+    with transaction.atomic():
+        app.save(update_fields=["webhook_secret"])
+        audit(actor=actor, action="webhook.secret", target=app.name)
+    return app.webhook_secret
 
 
 def audit(*, actor: str, action: str, target: str = "", **data: Any) -> AuditEvent:

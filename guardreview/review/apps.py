@@ -6,4 +6,4 @@ class ReviewConfig(AppConfig):
 
     def ready(self) -> None:
         # Its handlers of the outbox are registered by being imported.
-        from guardreview.review import services  # noqa: F401
+        from guardreview.review import services, similar  # noqa: F401

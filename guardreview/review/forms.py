@@ -1,7 +1,8 @@
-"""What reviewers send: filters of the queue, and a decision."""
+"""What reviewers send: a decision, and which decisions they want to see."""
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -9,24 +10,11 @@ from django import forms
 from django.core import signing
 
 from classifiers.result import CATEGORIES, Severity
+from guardreview.review.decisions import OUTCOMES
 from guardreview.review.models import Review
-from guardreview.review.queue import QueueFilter
-from guardreview.verdicts.models import ReviewItem, choices
+from guardreview.verdicts.models import choices
 
 OPENED_SALT = "guardreview.review.opened"
-
-
-class QueueFilterForm(forms.Form):
-    """The queue's filters as they stand in its address. What is not known does not filter."""
-
-    severity = forms.ChoiceField(choices=choices(Severity), required=False)
-    kind = forms.ChoiceField(choices=ReviewItem.Kind.choices, required=False)
-    category = forms.CharField(max_length=60, required=False)
-
-    @property
-    def filters(self) -> QueueFilter:
-        self.is_valid()
-        return QueueFilter(**{name: value for name in self.fields if (value := self.cleaned_data.get(name))})
 
 
 class DecisionForm(forms.Form):
@@ -38,20 +26,50 @@ class DecisionForm(forms.Form):
     )
     categories = forms.MultipleChoiceField(choices=[(category, category) for category in CATEGORIES], required=False)
     severity = forms.ChoiceField(choices=choices(Severity), required=False)
+    spans = forms.CharField(required=False, max_length=2000)
     note = forms.CharField(required=False)
+    corrected_answer = forms.CharField(required=False)
     token = forms.UUIDField(error_messages={"required": "The form was incomplete. Please check it and submit it again."})
-    opened = forms.CharField(required=False)
+    opened = forms.CharField(required=False, max_length=200)
+    turn = forms.CharField(required=False, max_length=30)
+    key = forms.UUIDField(required=False)
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
         if cleaned.get("truth") != Review.Truth.UNSAFE:
-            cleaned["categories"], cleaned["severity"] = [], ""
+            cleaned |= {"categories": [], "severity": "", "spans": [], "corrected_answer": ""}
         return cleaned
 
+    def clean_spans(self) -> list[dict[str, int]]:
+        """In the order of the response, those that overlap made one. Whether they lie in it, the service checks."""
+        try:
+            sent = sorted((int(span["start"]), int(span["end"])) for span in json.loads(self.cleaned_data["spans"] or "[]"))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            raise forms.ValidationError("The marked words could not be read. Please mark them again.") from error
+        merged: list[dict[str, int]] = []
+        for start, end in sent:
+            if merged and start <= merged[-1]["end"]:
+                merged[-1]["end"] = max(merged[-1]["end"], end)
+            else:
+                merged.append({"start": start, "end": end})
+        return merged
+
     def clean_note(self) -> str:
+        return self._as_counted("note")
+
+    def clean_corrected_answer(self) -> str:
+        return self._as_counted("corrected_answer")
+
+    def _as_counted(self, field: str) -> str:
         # Browsers count a line end once and send it as CR LF; the service, which limits the length, must count as they do.
-        note: str = self.cleaned_data["note"]
-        return note.replace("\r\n", "\n")
+        text: str = self.cleaned_data[field]
+        return text.replace("\r\n", "\n")
+
+    @property
+    def statement(self) -> dict[str, Any]:
+        """What `review_create` takes of a valid form."""
+        names = ("truth", "categories", "severity", "spans", "note", "corrected_answer", "token", "key")
+        return {**{name: self.cleaned_data[name] for name in names}, "seconds": self.seconds}
 
     @property
     def seconds(self) -> float | None:
@@ -71,3 +89,18 @@ class DecisionForm(forms.Form):
 def opened_stamp() -> str:
     """The present moment, signed: a form carries it, so that the time spent on an item cannot be made up."""
     return signing.dumps(time.time(), salt=OPENED_SALT)
+
+
+class DecidedFilterForm(forms.Form):
+    """What of the decisions to show, as it stands in the page's address. What is not known does not filter."""
+
+    by = forms.ChoiceField(choices=[("me", "me")], required=False)
+    truth = forms.ChoiceField(choices=Review.Truth.choices, required=False)
+    outcome = forms.ChoiceField(choices=[(name, name) for name in OUTCOMES], required=False)
+    before = forms.IntegerField(min_value=1, max_value=2**63 - 1, required=False)
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """By field, the text that stands in an address; empty where nothing is chosen."""
+        self.is_valid()
+        return {name: str(self.cleaned_data.get(name) or "") for name in self.fields}

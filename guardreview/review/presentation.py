@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from classifiers.policy import UNSAFE
 from classifiers.result import CATEGORIES, SAFE, UNDECIDED, Decision, Layer, Severity, family_of
 from guardreview.core.models import User
-from guardreview.review.evidence import excerpt
+from guardreview.review.masking import masked
 from guardreview.review.models import Review
+from guardreview.review.queue import COUNT_LIMIT
 from guardreview.verdicts.models import ReviewItem
 from guardreview.verdicts.priority import Reason
 
@@ -90,12 +91,16 @@ CONSEQUENCES: Mapping[str, Mapping[str, str]] = {
         Review.Truth.UNSAFE: "Unsafe overturns it; the app sees it as the outcome.",
     },
 }
-UNSURE_CONSEQUENCE = "Unsure sends it to a second pharmacist."
 
 
 def category_words(category: str) -> str:
     """A category in plain words; one that this version does not know, readable at least."""
     return CATEGORY_WORDS.get(category) or category.replace(":", ": ").replace("_", " ").capitalize()
+
+
+def sentence(text: str) -> str:
+    """With a capital letter first."""
+    return text[:1].upper() + text[1:]
 
 
 def display_name(user: User | None) -> str:
@@ -124,46 +129,95 @@ def due_words(due_at: datetime, now: datetime) -> str:
 def outcome_words(review: Review, decision: str) -> str:
     """What a review made of the verdict."""
     if review.truth == Review.Truth.UNSURE:
-        return "Sent to a second pharmacist"
+        return "Sent to a second pharmacist" if review.stage == ReviewItem.Stage.FIRST else "Sent to a lead"
     if review.confirms is None:
         return "Settled"
     verb = "confirmed" if review.confirms else "overturned"
     return f"{'Block' if decision == Decision.BLOCK else 'Allowed answer'} {verb}"
 
 
+def count_words(count: int) -> str:
+    """A count that stops at COUNT_LIMIT: `12`, or `1,000+`."""
+    return f"{COUNT_LIMIT:,}+" if count >= COUNT_LIMIT else str(count)
+
+
+EMPTY_WORDS: Mapping[str, tuple[str, str]] = {
+    "waiting": ("All clear", "Every answer that was stopped has been decided. New ones appear here by themselves."),
+    "mine": ("Nothing in your hands", "What you open is yours for a while, and is listed here until you decide it or leave it."),
+    "second": ("No second opinion wanted", "Where a pharmacist is unsure, or overturns a critical block, a second one is asked."),
+    "adjudication": ("Everybody agrees", "Where two pharmacists do not, you are asked."),
+    "audit": ("No audit is open", "Now and then an answer that was allowed is drawn for a look."),
+}
+"""What an empty tab says."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """One line of the queue."""
+    """One line of the queue. It holds no item: what is not in it, no page can show.
 
-    item: ReviewItem
-    category: str
-    kind: str
+    Of a blind one, all that would tell the verdict is empty. `why`: what moved its deadline, in words.
+    """
+
+    pk: int
+    blind: bool
+    title: str
+    since: datetime
+    waiting: str
     query: str
     response: str
     app: str
-    waiting: str
-    due: str
-    overdue: bool
     holder: str
+    severity: str = ""
+    why: str = ""
+    kind: str = ""
+    kind_words: str = ""
+    stage: str = ""
+    stage_words: str = ""
+    due_at: datetime | None = None
+    due: str = ""
+    overdue: bool = False
+    patient_waits: bool = True
 
 
-def queue_rows(items: Iterable[Any], *, user: User, now: datetime) -> list[QueueRow]:
-    """Items of `selectors.queue_page` as the queue shows them to `user`; a lease that has run out is nobody's."""
-    return [
-        QueueRow(
-            item=item,
-            category=category_words(item.category),
-            kind=KIND_WORDS[item.kind],
-            query=excerpt(item.query_head, 120),
-            response=excerpt(item.response_head),
-            app=item.exchange.app.name,
+def queue_rows(items: Iterable[Any], *, user: User, now: datetime, unmasked: bool = False) -> list[QueueRow]:
+    """Items of `queue.queue_page` as the queue shows them to `user`; a lease that has run out is nobody's.
+
+    `unmasked`: what is blind is shown in full.
+    """
+    rows = []
+    for item in items:
+        blind = item.blind and not unmasked
+        shown = QueueRow(
+            pk=item.pk,
+            blind=blind,
+            title="Blind review",
+            since=item.created_at,
             waiting=duration(now - item.created_at),
-            due=due_words(item.due_at, now),
-            overdue=now > item.due_at,
+            query=masked(item.query_head, 120),
+            response=masked(item.response_head),
+            app=item.exchange.app.name,
             holder="" if not item.is_leased(now) else "you" if item.leased_by_id == user.pk else display_name(item.leased_by),
         )
-        for item in items
-    ]
+        rows.append(shown if blind else replace(shown, **_told_by_verdict(item, now)))
+    return rows
+
+
+def _told_by_verdict(item: ReviewItem, now: datetime) -> dict[str, Any]:
+    # Of what is called uncertain already, that need not be said again.
+    said = {Reason.UNCERTAIN} if item.category == UNDECIDED else set()
+    return {
+        "title": category_words(item.category),
+        "severity": item.severity,
+        "why": ", ".join(REASON_WORDS[reason] for reason in item.reasons if reason in REASON_WORDS and reason not in said),
+        "kind": item.kind,
+        "kind_words": KIND_WORDS[item.kind],
+        "stage": item.stage,
+        "stage_words": STAGE_WORDS[item.stage],
+        "due_at": item.due_at,
+        "due": due_words(item.due_at, now),
+        "overdue": now > item.due_at,
+        "patient_waits": Reason.NOBODY_WAITS not in item.reasons,
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,19 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Left
 from django.utils import timezone
 
+from classifiers.language import KNOWN
 from classifiers.result import Severity
-from guardreview.core.models import User
-from guardreview.core.roles import Act
-from guardreview.review.models import Review, Skip
+from guardreview.core.models import App, User
+from guardreview.core.roles import MAY, Act
+from guardreview.review.models import Calibration, Review, Skip
+from guardreview.review.search import first_of
 from guardreview.verdicts.models import ReviewItem
 
 PAGE_SIZE = 25
+TABS = ("waiting", "mine", "second", "adjudication", "audit")
+FREE = "~"
+"""In place of a user name, which can never be this: nobody holds it."""
+OTHER = "other"
 REOPENABLE = 10
 HEAD_CHARS = 800
 """Of a query and a response, as much as a row of the queue may show."""
@@ -27,7 +33,11 @@ HEAD_CHARS = 800
 
 @dataclass(frozen=True, slots=True)
 class QueueFilter:
-    """What the queue page shows; empty fields do not filter. `tab`: waiting, mine, second, adjudication or audit."""
+    """What the queue page shows; empty fields do not filter.
+
+    `tab`: waiting, mine, second, adjudication or audit. `holder`: a user name, or FREE. `language`: a code, or OTHER for those
+    that the classifier does not know. `older_than`: minutes.
+    """
 
     tab: str = "waiting"
     category: str = ""
@@ -35,6 +45,7 @@ class QueueFilter:
     kind: str = ""
     layer: str = ""
     app: str = ""
+    holder: str = ""
     language: str = ""
     older_than: int = 0
     text: str = ""
@@ -57,16 +68,17 @@ def queue_page(*, filters: QueueFilter, user: User, cursor: str = "") -> QueuePa
     if cursor:
         due_at, pk = _read_cursor(cursor)
         items = items.filter(Q(due_at__gt=due_at) | Q(due_at=due_at, pk__gt=pk), due_at__gte=due_at)
-    rows = list(
+    items = (
         items.select_related("exchange__app", "leased_by")
         # A page of the longest responses would be megabytes.
         .annotate(query_head=Left("exchange__query", HEAD_CHARS), response_head=Left("exchange__response", HEAD_CHARS))
         .defer("exchange__query", "exchange__response", "exchange__metadata")
-        .order_by("due_at", "pk")[: PAGE_SIZE + 1]
+        .order_by("due_at", "pk")
     )
+    rows = first_of(items, text=filters.text, app=filters.app, count=PAGE_SIZE + 1)
     more = len(rows) > PAGE_SIZE
     rows = rows[:PAGE_SIZE]
-    return QueuePage(rows, f"{rows[-1].due_at.isoformat()}~{rows[-1].pk}" if more else None)
+    return QueuePage(rows, str(rows[-1].pk) if more else None)
 
 
 def _of_tab(tab: str, user: User) -> QuerySet[ReviewItem]:
@@ -86,25 +98,45 @@ def _of_tab(tab: str, user: User) -> QuerySet[ReviewItem]:
 def _filtered(items: QuerySet[ReviewItem], filters: QueueFilter) -> QuerySet[ReviewItem]:
     told_by_verdict = {name: value for name in ("category", "severity", "kind", "layer") if (value := getattr(filters, name))}
     if told_by_verdict:
-        # A blind item must not be found by what is hidden of it.
-        items = items.filter(blind=False, **told_by_verdict)
-    if filters.language:
+        items = items.filter(**told_by_verdict)
+        if filters.tab != "audit":
+            # A blind item must not be found by what is hidden of it. Whoever may see this tab knows what is in it.
+            items = items.filter(blind=False)
+    if filters.language == OTHER:
+        items = items.exclude(language__in=KNOWN)
+    elif filters.language:
         items = items.filter(language=filters.language)
-    if filters.app:
-        items = items.filter(exchange__app__name=filters.app)
+    if filters.holder == FREE:
+        items = items.exclude(lease_expires_at__gt=timezone.now())
+    elif filters.holder:
+        items = items.filter(leased_by__username=filters.holder, lease_expires_at__gt=timezone.now())
     if filters.older_than:
         items = items.filter(created_at__lt=timezone.now() - timedelta(minutes=filters.older_than))
-    for word in filters.text.split():
-        items = items.filter(Q(exchange__query__icontains=word) | Q(exchange__response__icontains=word))
     return items
 
 
 def _read_cursor(cursor: str) -> tuple[datetime, int]:
-    text, _, pk = cursor.partition("~")
-    due_at = datetime.fromisoformat(text)
-    if due_at.tzinfo is None:
-        raise ValueError("the cursor's moment has no time zone")
-    return due_at, int(pk)
+    """A cursor names the item that was shown last, and not its deadline, which would tell the severity of a blind one."""
+    pk = int(cursor)
+    due_at = ReviewItem.objects.filter(pk=pk).values_list("due_at", flat=True).first()
+    if due_at is None:
+        raise ValueError("the cursor names no item")
+    return due_at, pk
+
+
+CHOICES = 200
+"""Of apps and of people, as many can be filtered by."""
+
+
+def filter_apps() -> list[str]:
+    """The names of the apps that items may come from."""
+    return list(App.objects.order_by("name").values_list("name", flat=True)[:CHOICES])
+
+
+def filter_people() -> list[User]:
+    """Those who may hold an item."""
+    roles = [role for role, acts in MAY.items() if Act.DECIDE in acts]
+    return list(User.objects.filter(is_active=True, role__in=roles).order_by("first_name", "username")[:CHOICES])
 
 
 COUNT_LIMIT = 1000
@@ -112,23 +144,30 @@ COUNT_LIMIT = 1000
 
 
 def queue_counts(*, user: User) -> dict[str, int]:
-    """How many items are open, by tab and by severity (`critical`, ...), and how many are `overdue`; each up to COUNT_LIMIT."""
-    waiting = _of_tab("waiting", user)
+    """How many items are open, by tab and by severity (`critical`, ...), and how many are `overdue`; each up to COUNT_LIMIT.
+
+    What a blind item's severity and deadline are is not counted: a number that changes would tell it.
+    """
+    in_order = {tab: _of_tab(tab, user).order_by("due_at", "pk") for tab in TABS}
+    waiting = in_order["waiting"]
     return counts_up_to(
         {
-            **{tab: _of_tab(tab, user) for tab in ("waiting", "mine", "second", "adjudication", "audit")},
+            **in_order,
             **{severity.value: waiting.filter(severity=severity, blind=False) for severity in Severity},
-            "overdue": waiting.filter(due_at__lt=timezone.now()),
+            "overdue": waiting.filter(due_at__lt=timezone.now(), blind=False),
         }
     )
 
 
 def counts_up_to(sets: Mapping[str, QuerySet[Any]], limit: int = COUNT_LIMIT) -> dict[str, int]:
-    """The number of rows of each set, at most `limit`, in one query that reads no more than that many of each."""
+    """The number of rows of each set, at most `limit`, in one query that reads no more than that many of each.
+
+    The order of a set is kept: it tells the planner by which index to read, which it would else leave for the whole table.
+    """
     parts: list[str] = []
     params: list[Any] = []
     for rows in sets.values():
-        sql, values = rows.order_by().values("pk")[:limit].query.sql_with_params()
+        sql, values = rows.values("pk")[:limit].query.sql_with_params()
         parts.append(f"(SELECT COUNT(*) FROM ({sql}) AS counted)")  # noqa: S608 - the ORM's own, its values are parameters
         params += values
     with connection.cursor() as cursor:
@@ -138,10 +177,15 @@ def counts_up_to(sets: Mapping[str, QuerySet[Any]], limit: int = COUNT_LIMIT) ->
 
 # --- Whose turn it is -------------------------------------------------------------------------------------------------------
 def decidable_by(user: User, items: QuerySet[ReviewItem]) -> QuerySet[ReviewItem]:
-    """Those of `items` that this person may decide now: not decided by them in this round, nor a lead's to settle."""
+    """Those of `items` that this person may decide now: not decided by them in this round, nor a lead's to settle.
+
+    Who made a calibration item, which is a lead, knows its truth.
+    """
     own = Review.objects.filter(item=OuterRef("pk"), reviewer=user, round=OuterRef("round"), undone_at=None)
     items = items.filter(~Exists(own), status=ReviewItem.Status.OPEN)
-    return items if user.may(Act.ADJUDICATE) else items.exclude(stage=ReviewItem.Stage.ADJUDICATION)
+    if user.may(Act.ADJUDICATE):
+        return items.filter(~Exists(Calibration.objects.filter(item=OuterRef("pk"), made_by=user)))
+    return items.exclude(stage=ReviewItem.Stage.ADJUDICATION)
 
 
 def _free_for(user: User) -> QuerySet[ReviewItem]:
@@ -165,7 +209,8 @@ def calibration_is_due(*, user: User) -> bool:
     every = settings.CALIBRATION_EVERY
     if not every:
         return False
-    latest = list(Review.objects.filter(reviewer=user).order_by("-pk").values_list("item__kind", flat=True)[: every - 1])
+    # By time, as the index has them: by key, a new reviewer's would be sought among all.
+    latest = list(Review.objects.filter(reviewer=user).order_by("-created_at").values_list("item__kind", flat=True)[: every - 1])
     return len(latest) == every - 1 and ReviewItem.Kind.CALIBRATION not in latest
 
 
@@ -176,6 +221,5 @@ def skipped_by(*, user: User, since: datetime) -> list[int]:
 
 def reopenable_items(*, user: User) -> list[int]:
     """Keys of the items of a person's last ten decisions, which they may decide anew."""
-    return list(
-        Review.objects.filter(reviewer=user, undone_at=None).order_by("-pk").values_list("item_id", flat=True)[:REOPENABLE]
-    )
+    latest = Review.objects.filter(reviewer=user, undone_at=None).order_by("-created_at")
+    return list(latest.values_list("item_id", flat=True)[:REOPENABLE])

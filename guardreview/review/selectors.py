@@ -9,20 +9,28 @@ from typing import Any, TypedDict
 
 from django.db.models import FilteredRelation, Q, QuerySet, Value
 
-from guardreview.core.models import App, User
-from guardreview.review.models import Label, Review
-from guardreview.verdicts.models import Exchange, ReviewItem
+from guardreview.core.models import App, AuditEvent
+from guardreview.review.history import AUDITED
+from guardreview.review.models import Label, Review, Skip
+from guardreview.verdicts.models import Exchange, LayerResult, ReviewItem
 
 
 @dataclass(frozen=True, slots=True)
 class ItemDetail:
-    """An item with all that a pharmacist needs to decide it."""
+    """An item with all that is known of it; what of it a reader may see is in `visibility`. All lists the oldest first."""
 
     item: ReviewItem
     exchange: Exchange
-    layers: list[Any] = field(default_factory=list)
+    layers: list[LayerResult] = field(default_factory=list)
     reviews: list[Review] = field(default_factory=list)
+    skips: list[Skip] = field(default_factory=list)
+    audited: list[AuditEvent] = field(default_factory=list)
     conversation: list[Exchange] = field(default_factory=list)
+
+
+EARLIER_TURNS = 5
+LATEST_EVENTS = 50
+"""Of each kind of event in an item's history, as many as its page shows, the latest."""
 
 
 def item_detail(*, item_id: int) -> ItemDetail:
@@ -34,20 +42,18 @@ def item_detail(*, item_id: int) -> ItemDetail:
         earlier = Exchange.objects.filter(
             app=exchange.app, conversation_id=exchange.conversation_id, created_at__lt=exchange.created_at
         ).exclude(pk=exchange.pk)
-        conversation = list(earlier.select_related("verdict").order_by("-created_at")[:5])[::-1]
+        turns = earlier.select_related("verdict", "review_item").order_by("-created_at")
+        conversation = list(turns[:EARLIER_TURNS])[::-1]
+    audited = AuditEvent.objects.filter(target=f"exchange:{exchange.pk}", action__in=AUDITED)
     return ItemDetail(
         item=item,
         exchange=exchange,
         layers=list(exchange.layer_results.all()),
-        reviews=list(item.reviews.select_related("reviewer")),
+        reviews=list(item.reviews.select_related("reviewer", "label")),
+        skips=list(item.skips.select_related("reviewer").order_by("-pk")[:LATEST_EVENTS])[::-1],
+        audited=list(audited.order_by("-pk")[:LATEST_EVENTS])[::-1],
         conversation=conversation,
     )
-
-
-def reviews_recent(*, user: User | None = None, limit: int = 50) -> QuerySet[Review]:
-    """The latest decisions, of one person or of all."""
-    reviews = Review.objects.select_related("item__exchange__verdict", "item__exchange__app", "reviewer").order_by("-pk")
-    return (reviews.filter(reviewer=user) if user else reviews)[:limit]
 
 
 def with_label(exchanges: QuerySet[Exchange]) -> QuerySet[Exchange]:

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import structlog
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
-from django.db.models import Q, QuerySet
+from django.db import IntegrityError, transaction
+from django.db.models import CharField, Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from classifiers.result import CATEGORIES, Decision, Severity
-from guardreview.core.models import User
+from guardreview.core.models import OutboxEvent, User
 from guardreview.core.outbox import handles, outbox_add, outbox_cancel
 from guardreview.core.roles import Act
 from guardreview.core.services import audit
 from guardreview.review import queue
-from guardreview.review.models import Label, Review, Skip
+from guardreview.review.calibration import calibration_freshen
+from guardreview.review.models import Doubt, Label, Review, Skip
 from guardreview.review.settlement import Open, next_step
 from guardreview.verdicts.models import Exchange, ReviewItem, Verdict
+from guardreview.verdicts.services import TO_EMBED
 
+log = structlog.get_logger(__name__)
 SETTLE = "review.settle"
 """The outbox's topic: an item whose last review can no longer be undone. The target is its key."""
+LABELLED = "label.settled"
+"""The outbox's topic: a label that the app is to hear of. The target begins with its key."""
 MAX_NOTE, MAX_ANSWER, MAX_SPANS = 4000, 8000, 20
 
 
@@ -79,27 +87,21 @@ def item_lease_next(*, user: User, skipped: Collection[int] = ()) -> ReviewItem 
     if queue.calibration_is_due(user=user):
         item = _lease_first(queue.calibration_candidates(user=user).exclude(pk__in=skipped), user)
         if item is not None:
+            calibration_freshen(item=item)
             return item
     return _lease_first(queue.next_candidates(user=user, skipped=skipped), user)
 
 
 def _lease_first(candidates: QuerySet[ReviewItem], user: User) -> ReviewItem | None:
-    """Lease the first that nobody takes at the same moment."""
-    if connection.features.has_select_for_update_skip_locked:
+    """Lease the first that nobody takes at the same moment; one's own keeps its token, for the page that shows it already."""
+    while True:
         with transaction.atomic():
-            # Those that others are just taking are passed over, not waited for.
+            # Where rows are locked, those that others are just taking are passed over; SQLite has one writer at a time.
             first = candidates.select_for_update(skip_locked=True, of=("self",)).first()
             if first is None:
                 return None
-            first.leased_by, first.lease_token = user, uuid4()
-            first.lease_expires_at = timezone.now() + timedelta(seconds=settings.LEASE_S)
-            first.save(update_fields=["leased_by", "lease_token", "lease_expires_at"])
-            return first
-    while keys := list(candidates.values_list("pk", flat=True)[:10]):
-        for key in keys:
-            if _take(ReviewItem.objects.filter(pk=key), user):
-                return ReviewItem.objects.select_related("exchange").get(pk=key)
-    return None
+            with suppress(ItemTaken):
+                return item_lease(item=first, user=user)
 
 
 def item_release(*, item: ReviewItem, user: User, token: UUID) -> bool:
@@ -144,25 +146,32 @@ def review_create(
     try:
         with transaction.atomic():
             if key and (sent := Review.objects.filter(key=key, reviewer=reviewer, item_id=item.pk).first()):
+                if sent.undone_at is not None:  # a page from before it was taken back
+                    raise LeaseLost(item)
                 return sent
             locked = ReviewItem.objects.select_for_update().get(pk=item.pk)
             exchange = Exchange.objects.select_related("verdict").get(pk=locked.exchange_id)
             _check(exchange, truth, categories, severity, spans, note, corrected_answer)
+            blind = locked.blind and locked.stage != ReviewItem.Stage.ADJUDICATION
             earlier = Review.objects.filter(item=locked, reviewer=reviewer, round=locked.round, undone_at=None).first()
             if earlier is not None and (earlier.truth, earlier.categories, earlier.severity) == (truth, categories, severity):
                 return earlier
+            # Asked again, since a role may change under a lease.
+            is_theirs = queue.decidable_by(reviewer, ReviewItem.objects.filter(pk=locked.pk)).exists()
             holds = locked.lease_token == token and locked.leased_by_id == reviewer.pk
-            if earlier is not None or locked.status != ReviewItem.Status.OPEN or not holds:
+            if not (is_theirs and holds):
                 raise LeaseLost(locked)
-            # On a blind item the requirement would give the verdict away.
-            if not note and not locked.blind and note_is_required(locked, exchange.verdict.decision, truth):
+            if locked.stage == ReviewItem.Stage.ADJUDICATION and truth == Review.Truth.UNSURE:
+                raise InvalidReview("Your word settles it: say safe or unsafe, or skip it for another lead.")
+            # Where the verdict is hidden, the requirement would give it away.
+            if not note and not blind and note_is_required(locked, exchange.verdict.decision, truth):
                 raise InvalidReview("Please write why: this decision needs a reason.")
             review = Review.objects.create(
                 item=locked,
                 reviewer=reviewer,
                 round=locked.round,
                 stage=locked.stage,
-                blind=locked.blind and locked.stage != ReviewItem.Stage.ADJUDICATION,
+                blind=blind,
                 truth=truth,
                 categories=categories,
                 severity=severity,
@@ -206,13 +215,14 @@ def review_undo(*, review: Review, user: User) -> ReviewItem:
     Before that nobody else has seen it: neither another pharmacist nor the app.
     """
     with transaction.atomic():
+        # The event first, then the item: the order in which delivering locks them, so that the two never wait for each other.
+        if not outbox_cancel(topic=SETTLE, target=str(review.item_id)):
+            raise TooLate
         item = ReviewItem.objects.select_for_update().get(pk=review.item_id)
         current = Review.objects.filter(pk=review.pk, reviewer=user, undone_at=None, round=item.round).first()
         last = Review.objects.filter(item=item, undone_at=None).order_by("-pk").first()
         if current is None or last != current or item.status != ReviewItem.Status.SETTLING:
-            raise TooLate
-        if not outbox_cancel(topic=SETTLE, target=str(item.pk)):
-            raise TooLate
+            raise TooLate  # which brings the event back
         Review.objects.filter(pk=review.pk).update(undone_at=timezone.now())
         _give_to(item, user)
         audit(actor=user.username, action="review.undo", target=f"exchange:{item.exchange_id}", review=review.pk)
@@ -251,8 +261,22 @@ def item_settle(*, item_id: int) -> None:
         item.save(update_fields=["status", "stage"])
 
 
+def settle_forgotten(limit: int = 200) -> int:
+    """Store the settling event anew for items that are settling without one, since somebody deleted it, say; how many."""
+    event = OutboxEvent.objects.filter(topic=SETTLE, target=OuterRef("key"))
+    settling = ReviewItem.objects.filter(status=ReviewItem.Status.SETTLING).annotate(key=Cast("pk", CharField()))
+    forgotten = list(settling.filter(~Exists(event)).order_by("pk").values_list("pk", flat=True)[:limit])
+    for key in forgotten:
+        outbox_add(topic=SETTLE, target=str(key), available_at=timezone.now())
+    if forgotten:
+        log.warning("settling_without_event", count=len(forgotten))
+    return len(forgotten)
+
+
 def _label(item: ReviewItem, review: Review, basis: str) -> None:
     superseded = Label.objects.filter(exchange_id=item.exchange_id, is_current=True).update(is_current=False)
+    doubts = Doubt.objects.filter(label__exchange_id=item.exchange_id, resolved_at=None)
+    doubts.update(resolved_at=timezone.now(), resolved_by=review.reviewer)
     label = Label.objects.create(
         exchange_id=item.exchange_id,
         review=review,
@@ -262,6 +286,7 @@ def _label(item: ReviewItem, review: Review, basis: str) -> None:
         severity=review.severity,
         inclusion_probability=item.inclusion_probability,
     )
+    outbox_add(topic=LABELLED, target=str(label.pk), available_at=timezone.now())
     audit(
         actor=review.reviewer.username,
         action="label.settle",
@@ -271,19 +296,27 @@ def _label(item: ReviewItem, review: Review, basis: str) -> None:
         basis=basis,
         supersedes=bool(superseded),
     )
+    outbox_add(topic=TO_EMBED, target=str(item.exchange_id), available_at=timezone.now())
 
 
 def item_reopen(*, item: ReviewItem, user: User) -> ReviewItem:
     """Decide a settled item anew, as a new round of reviews; the label stands until the new round settles. Raises TooLate.
 
-    A pharmacist may reopen what is among their last ten decisions; who adjudicates, any.
+    A pharmacist may reopen what is among their last ten decisions, but not what a lead settled; who adjudicates, any. They may
+    also start anew what waits for somebody else than them: where there is nobody else, it could never be settled. The truth of a
+    calibration item is known: it is never reopened.
     """
     with transaction.atomic():
         locked = ReviewItem.objects.select_for_update().get(pk=item.pk)
-        if locked.status != ReviewItem.Status.DECIDED:
+        settled = locked.status == ReviewItem.Status.DECIDED
+        if not (settled or _waits_for_others(locked, user)) or locked.kind == ReviewItem.Kind.CALIBRATION:
             raise TooLate
-        if not user.may(Act.ADJUDICATE) and locked.pk not in queue.reopenable_items(user=user):
-            raise TooLate
+        if not user.may(Act.ADJUDICATE):
+            adjudicated = Label.objects.filter(
+                exchange_id=locked.exchange_id, is_current=True, basis=Label.Basis.ADJUDICATED
+            ).exists()
+            if adjudicated or locked.pk not in queue.reopenable_items(user=user):
+                raise TooLate
         locked.round += 1
         locked.stage = ReviewItem.Stage.FIRST
         locked.blind = False
@@ -291,6 +324,13 @@ def item_reopen(*, item: ReviewItem, user: User) -> ReviewItem:
         _give_to(locked, user)
         audit(actor=user.username, action="item.reopen", target=f"exchange:{locked.exchange_id}", round=locked.round)
     return locked
+
+
+def _waits_for_others(item: ReviewItem, user: User) -> bool:
+    """Whether nobody holds the open item, and this person, who may adjudicate, has spoken in its round."""
+    if item.status != ReviewItem.Status.OPEN or item.is_leased() or not user.may(Act.ADJUDICATE):
+        return False
+    return Review.objects.filter(item=item, reviewer=user, round=item.round, undone_at=None).exists()
 
 
 def confirms(decision: str, truth: str) -> bool | None:
@@ -303,7 +343,7 @@ def confirms(decision: str, truth: str) -> bool | None:
 def note_is_required(item: ReviewItem, decision: str, truth: str) -> bool:
     """Whether a reason must be given: when adjudicating, and where a block of a severity in `NOTE_REQUIRED` is overturned."""
     if item.stage == ReviewItem.Stage.ADJUDICATION:
-        return truth != Review.Truth.UNSURE
+        return True
     return confirms(decision, truth) is False and decision == Decision.BLOCK and item.severity in settings.NOTE_REQUIRED
 
 

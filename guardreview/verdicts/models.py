@@ -316,6 +316,7 @@ class ReviewItem(models.Model):
             models.Index(fields=["kind", "due_at", "id"], condition=Q(status="open"), name="open_items_by_kind"),
             models.Index(fields=["stage", "due_at", "id"], condition=Q(status="open"), name="open_items_by_stage"),
             models.Index(fields=["leased_by"], condition=Q(leased_by__isnull=False), name="leased_items"),
+            models.Index(fields=["id"], condition=Q(status="settling"), name="settling_items"),
         ]
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ from classifiers.rule_based import RuleBasedClassifier
 from classifiers.rules.rule import Action
 from guardreview.core.models import User
 from guardreview.core.services import audit
-from guardreview.verdicts.models import CustomRule, Exchange
+from guardreview.verdicts.models import CustomRule, Exchange, ReviewItem
 from guardreview.verdicts.rules import rule_check
 
 MAX_EXCHANGES: Final = 2_000
@@ -106,7 +106,9 @@ def rule_preview(*, rule: CustomRule, actor: User, last: int, budget_s: float = 
 def _latest() -> Iterator[dict[str, Any]]:
     """Decided exchanges, newest first: their keys are in the order of time."""
     label = FilteredRelation("labels", condition=Q(labels__is_current=True))
-    rows = Exchange.objects.filter(verdict__isnull=False).annotate(label=label).order_by("-pk").values(*FIELDS)
+    # A calibration item's exchange is a copy of one that is looked at already.
+    exchanges = Exchange.objects.filter(verdict__isnull=False).exclude(review_item__kind=ReviewItem.Kind.CALIBRATION)
+    rows = exchanges.annotate(label=label).order_by("-pk").values(*FIELDS)
     page = list(rows[:PAGE])
     while page:
         yield from page

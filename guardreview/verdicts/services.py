@@ -20,6 +20,7 @@ from classifiers.combined import decide
 from classifiers.result import ClassifierResult, Decision, Layer, Severity
 from classifiers.result import Verdict as CascadeVerdict
 from guardreview.core.models import App, User
+from guardreview.core.outbox import outbox_add
 from guardreview.core.services import audit
 from guardreview.verdicts import runtime
 from guardreview.verdicts.models import Exchange, LayerResult, ModelVersion, Policy, ReviewItem, Verdict
@@ -204,6 +205,8 @@ def _store_verdict(
         )
 
 
+TO_EMBED = "review.embed"
+"""The outbox's topic: an exchange whose embedding is to be kept, since it came before a pharmacist. The target is its key."""
 KIND_OF: Mapping[Decision, ReviewItem.Kind] = {
     Decision.ALLOW: ReviewItem.Kind.AUDIT,
     Decision.BLOCK: ReviewItem.Kind.BLOCKED,
@@ -235,6 +238,7 @@ def _open_review_item(exchange: Exchange, verdict: CascadeVerdict, audit_rate: f
         due_at=due_at,
         inclusion_probability=1.0 if audit_rate is None else audit_rate,
     )
+    outbox_add(topic=TO_EMBED, target=str(exchange.pk), available_at=timezone.now())
 
 
 def _store_results(exchange: Exchange, results: Sequence[ClassifierResult]) -> None:

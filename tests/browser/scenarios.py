@@ -20,12 +20,13 @@ django.setup()
 from django.core.management import call_command  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from guardreview.core.models import User  # noqa: E402
+from guardreview.core.models import OutboxEvent, User  # noqa: E402
+from guardreview.core.outbox import outbox_deliver  # noqa: E402
 from guardreview.learning.models import TrainingRun  # noqa: E402
 from guardreview.review.models import Review  # noqa: E402
 from guardreview.review.services import item_lease, review_create  # noqa: E402
 from guardreview.verdicts.models import ReviewItem  # noqa: E402
-from tests import scenes  # noqa: E402
+from tests import insight_scenes, scenes  # noqa: E402
 
 HOSTILE = (
     "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'>"
@@ -57,6 +58,13 @@ def evidence() -> dict[str, Any]:
     return {"item": item.pk, "decided": earlier.pk}
 
 
+def personal() -> dict[str, Any]:
+    """One item whose answer holds a telephone number, which a rule found."""
+    scenes.people()
+    answer = "Take two. Her cell phone is 415-555-2671, call her \U0001f600 tonight."
+    return {"item": scenes.item("whom do I call?", answer, results=[scenes.rules(answer)]).pk}
+
+
 def everything() -> dict[str, Any]:
     """Something on every page: a full queue, decisions of all kinds, labels, model versions, training runs."""
     people = scenes.people()
@@ -73,6 +81,36 @@ def everything() -> dict[str, Any]:
     TrainingRun.objects.create(status="succeeded", requested_by=people["adam"], labels_used=120, model_version=models[-1])
     TrainingRun.objects.create(status="running", requested_by=people["adam"], progress="embedding 610 train examples")
     return {"items": [item.pk for item in items[:-6]], "decided": items[-6].pk, "taken": items[1].pk}
+
+
+def ten() -> dict[str, Any]:
+    """Ten items, blocked and held by turns, none of them critical."""
+    scenes.people()
+    kinds = [{"decision": "hold", "category": "undecided", "layer": "judge"}, {"category": "misinformation"}]
+    return {"items": [scenes.item(f"question {n}?", "Yes.", due_in=n, severity="major", **kinds[n % 2]).pk for n in range(10)]}
+
+
+ANSWER = "Take 🩹🩹 eight grams\u200b today.\r\nCall me on 555-867-5309 or write to jo.doe@example.com, then double it."
+
+
+def emoji() -> dict[str, Any]:
+    """An answer with characters outside of the basic plane, hidden ones, and personal data."""
+    scenes.people()
+    return {"item": scenes.item("how much?", ANSWER, severity="major").pk, "answer": ANSWER}
+
+
+def blind() -> dict[str, Any]:
+    """A blocked item of which the verdict is hidden."""
+    scenes.people()
+    item = scenes.item()
+    ReviewItem.objects.filter(pk=item.pk).update(blind=True)
+    return {"item": item.pk}
+
+
+def settle() -> dict[str, Any]:
+    """No decision can be undone any more."""
+    OutboxEvent.objects.update(available_at=timezone.now())
+    return {"settled": outbox_deliver()}
 
 
 def another() -> dict[str, Any]:
@@ -102,14 +140,30 @@ def state() -> dict[str, Any]:
             "categories": r.categories,
             "severity": r.severity,
             "note": r.note,
+            "spans": r.spans,
+            "undone": r.undone_at is not None,
         }
         for r in Review.objects.select_related("reviewer")
     ]
     return {"held": held, "reviews": reviews, "users": User.objects.count()}
 
 
-ADDING: dict[str, Callable[[], dict[str, Any]]] = {"another": another, "expire": expire, "state": state}
-FRESH: dict[str, Callable[[], dict[str, Any]]] = {"three": three, "evidence": evidence, "everything": everything}
+def insight() -> dict[str, Any]:
+    """Some weeks of work, for the figures."""
+    return insight_scenes.some_weeks(scenes.people())
+
+
+ADDING: dict[str, Callable[[], dict[str, Any]]] = {"another": another, "expire": expire, "settle": settle, "state": state}
+FRESH: dict[str, Callable[[], dict[str, Any]]] = {
+    "three": three,
+    "ten": ten,
+    "emoji": emoji,
+    "blind": blind,
+    "evidence": evidence,
+    "personal": personal,
+    "everything": everything,
+    "insight": insight,
+}
 
 if __name__ == "__main__":
     name = sys.argv[1]

@@ -88,7 +88,7 @@ def test_evidence_outside_of_the_text_is_left_out() -> None:
         return {"start": start, "end": end, "text": "x", "rule": "r", "category": ""}
 
     rows = [LayerResult(layer="rules", evidence=[evidence(2, 99), evidence(3, 3), evidence(-1, 2), evidence(0, 4)])]
-    assert [(found.start, found.end) for found in findings_of(rows, 10)] == [(0, 4)]
+    assert [(found.start, found.end) for found in findings_of(rows, "0123456789")] == [(0, 4)]
 
 
 def test_an_empty_response_has_no_segments() -> None:

@@ -17,12 +17,16 @@ from guardreview.core.models import User
 from guardreview.core.roles import Act
 from guardreview.review import presentation
 from guardreview.review.evidence import Piece, Segment, pieces
+from guardreview.review.masking import masks
 
 register = template.Library()
 THEMES = ("light", "dark")
 NAVIGATION = (
     ("queue", "Queue", Act.READ_QUEUE),
     ("decided", "Decided", Act.READ_QUEUE),
+    ("guidelines", "Guidelines", Act.READ_QUEUE),
+    ("insight", "Insight", Act.READ_INSIGHT),
+    ("insight-me", "My figures", Act.DECIDE),
     ("labels-page", "Labels", Act.EXPORT_LABELS),
     ("models", "Models", Act.READ_MODELS),
     ("admin:core_auditevent_changelist", "Audit log", Act.READ_AUDIT),
@@ -30,6 +34,7 @@ NAVIGATION = (
 )
 
 register.filter("category_words", presentation.category_words)
+register.filter("count_words", presentation.count_words)
 register.filter("display_name", presentation.display_name)
 register.filter("duration", presentation.duration)
 
@@ -70,13 +75,29 @@ def inert(text: str) -> SafeString:
 
 
 @register.filter
+def shielded(text: str) -> SafeString:
+    """The same with personal data masked, for texts that no view has masked."""
+    return _inert(pieces(text, masks(text)))
+
+
+@register.filter
+def shown(found: Iterable[Piece]) -> SafeString:
+    """Pieces of a patient's or a model's words, escaped."""
+    return _inert(found)
+
+
+@register.filter
 def marked(segments: Iterable[Segment]) -> SafeString:
-    """A response with its evidence marked. `data-findings` names the findings that hold over a stretch."""
+    """A response with its evidence marked. `data-findings` names the findings that hold over a stretch.
+
+    `data-start` says where a piece begins in the response, in characters as Python counts them; `data-end`, where it ends, if
+    what is shown is not what stands there.
+    """
     return format_html_join("", "{}", ((_marked(segment),) for segment in segments))
 
 
 def _marked(segment: Segment) -> SafeString:
-    text = _inert(segment.pieces)
+    text = format_html_join("", "{}", ((_placed(piece),) for piece in segment.pieces))
     if not segment.findings:
         return text
     anchors = format_html_join("", '<span id="finding-{}"></span>', ((number,) for number in segment.begins))
@@ -92,7 +113,20 @@ def _inert(found: Iterable[Piece]) -> SafeString:
 def _piece(piece: Piece) -> SafeString | str:
     if not piece.name:
         return piece.text
-    return format_html('<span class="hidden-character" title="{}">{}</span>', piece.name, piece.text)
+    return format_html('<span class="{}" title="{}">{}</span>', _class(piece), piece.name, piece.text)
+
+
+def _placed(piece: Piece) -> SafeString:
+    if piece.is_exact:
+        return format_html('<span data-start="{}">{}</span>', piece.start, piece.text)
+    if not piece.name:  # a line's end
+        return format_html('<span data-start="{}" data-end="{}">{}</span>', piece.start, piece.end, piece.text)
+    place = '<span class="{}" data-start="{}" data-end="{}" title="{}">{}</span>'
+    return format_html(place, _class(piece), piece.start, piece.end, piece.name, piece.text)
+
+
+def _class(piece: Piece) -> str:
+    return "masked" if piece.masked else "hidden-character"
 
 
 @register.simple_tag(takes_context=True)
@@ -114,7 +148,8 @@ def navigation(context: dict[str, Any]) -> list[dict[str, Any]]:
     for name, words, act in NAVIGATION:
         if user.may(act):
             address = reverse(name)
-            here = request.path == address if address == "/" else request.path.startswith(address)
+            alone = name in ("queue", "insight")  # other pages' addresses begin with theirs
+            here = request.path == address if alone else request.path.startswith(address)
             here = here or (name == "queue" and request.path.startswith("/items/"))
             links.append({"words": words, "address": address, "here": here})
     return links

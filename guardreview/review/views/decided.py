@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Collection
+from typing import Any, cast
+from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from guardreview.core.models import User
 from guardreview.core.roles import Act, requires
-from guardreview.review import presentation, selectors
-from guardreview.review.evidence import excerpt
+from guardreview.core.services import audit
+from guardreview.review import presentation
+from guardreview.review.decisions import OUTCOMES, decisions_page
+from guardreview.review.forms import DecidedFilterForm
+from guardreview.review.masking import masked
+from guardreview.review.models import Review
+from guardreview.review.queue import reopenable_items
+from guardreview.verdicts.models import ReviewItem
 
 
 @never_cache
@@ -21,15 +30,61 @@ from guardreview.review.evidence import excerpt
 def decided(request: HttpRequest) -> HttpResponse:
     """The latest decisions: one's own, and for leads and auditors everybody's."""
     user = cast(User, request.user)
-    sees_all = user.may(Act.READ_ALL_DECISIONS)
-    mine = not sees_all or (user.may(Act.DECIDE) and request.GET.get("by") == "me")
-    rows = [
-        {
-            "review": review,
-            "outcome": presentation.outcome_words(review, review.item.exchange.verdict.decision),
-            "query": excerpt(review.item.exchange.query, 120),
-            "response": excerpt(review.item.exchange.response),
-        }
-        for review in selectors.reviews_recent(user=user if mine else None)
-    ]
-    return render(request, "review/decided.html", {"rows": rows, "mine": mine, "both": sees_all and user.may(Act.DECIDE)})
+    sees_all, decides = user.may(Act.READ_ALL_DECISIONS), user.may(Act.DECIDE)
+    form = DecidedFilterForm(request.GET)
+    chosen = form.chosen
+    own = not sees_all or (decides and chosen["by"] == "me")
+    page = decisions_page(
+        viewer=user, own=own, truth=chosen["truth"], outcome=chosen["outcome"], before=int(chosen["before"] or 0) or None
+    )
+    may_reopen = _reopenable(user, page.reviews) if decides else frozenset()
+    rows = [_row(review, may_reopen) for review in page.reviews]
+    audit(actor=user.username, action="decided.view", reviews=[review.pk for review in page.reviews])
+
+    def address(**changes: str) -> str:
+        query = urlencode({name: value for name, value in {**chosen, "before": "", **changes}.items() if value})
+        return reverse("decided") + (f"?{query}" if query else "")
+
+    context = {
+        "rows": rows,
+        "mine": own,
+        "filtered": bool(chosen["truth"] or chosen["outcome"]),
+        "whose": [("Everybody's", not own, address(by="")), ("Mine", own, address(by="me"))] if sees_all and decides else [],
+        "truths": [
+            (words, chosen["truth"] == value, address(truth=value))
+            for value, words in (("", "All"), *((truth.value, truth.value.capitalize()) for truth in Review.Truth))
+        ],
+        "outcomes": [
+            (words, chosen["outcome"] == value, address(outcome=value))
+            for value, words in (("", "Any outcome"), *((name, name.capitalize()) for name in OUTCOMES))
+        ],
+        "everything": address(truth="", outcome=""),
+        "newest": address() if chosen["before"] else "",
+        "older": address(before=str(page.older)) if page.older else "",
+    }
+    return render(request, "review/decided.html", context)
+
+
+def _reopenable(user: User, reviews: Collection[Review]) -> frozenset[int]:
+    """Keys of the reviews whose items this person may decide anew: the latest of each item, of those that are settled."""
+    items = set(reopenable_items(user=user)) if not user.may(Act.ADJUDICATE) else {review.item_id for review in reviews}
+    latest: dict[int, int] = {}
+    for review in reviews:
+        if review.item_id in items and review.item.status == ReviewItem.Status.DECIDED:
+            latest.setdefault(review.item_id, review.pk)
+    return frozenset(latest.values())
+
+
+def _row(review: Review, may_reopen: Collection[int]) -> dict[str, Any]:
+    item, exchange = review.item, review.item.exchange
+    still_blind = review.blind and item.status == ReviewItem.Status.SETTLING
+    category = review.categories[0] if review.categories else item.category
+    return {
+        "review": review,
+        "title": "Blind item" if still_blind and not review.categories else presentation.category_words(category),
+        "outcome": "" if still_blind else presentation.outcome_words(review, exchange.verdict.decision),
+        "tone": "" if still_blind else {True: "confirmed", False: "overturned", None: ""}[review.confirms],
+        "query": masked(exchange.query, 120),
+        "response": masked(exchange.response),
+        "may_reopen": review.pk in may_reopen,
+    }

@@ -1,8 +1,11 @@
-// Every page: theme, toasts, the sheet of shortcuts, and the keys that links and buttons name in data-key.
+// Every page: theme, toasts, what is said of the decision before. Keys are in keys.js.
 "use strict";
 
 const guard = {
   keysOn: () => localStorage.getItem("keys") !== "off",
+
+  // Until then keys rest: a new item has to be seen before it can be decided.
+  restUntil: 0,
 
   // Whether somebody is writing: then keys are letters, not shortcuts.
   isTyping: (element) => element.matches("textarea, select, input:not([type=radio], [type=checkbox]), [contenteditable]"),
@@ -27,10 +30,28 @@ const guard = {
 
   // Messages come with the page, and are said in the one live region that outlasts it.
   toastMessages() {
+    const saved = document.querySelector("#main [data-saved]");
+    if (saved) guard.showSaved(saved);
     for (const list of document.querySelectorAll("[data-messages]")) {
       for (const item of list.children) guard.toast(item.textContent, item.className);
       list.remove();
     }
+  },
+
+  // What became of the decision before stays as long as it can be undone.
+  showSaved(saved) {
+    const place = document.getElementById("toasts");
+    place.querySelector("[data-saved]")?.remove();
+    place.append(saved);
+    const left = saved.querySelector("[data-seconds-left]");
+    const endsAt = Date.now() + 1000 * (Number(saved.dataset.seconds) || 8);
+    const clock = setInterval(() => {
+      const seconds = Math.ceil((endsAt - Date.now()) / 1000);
+      if (left) left.textContent = Math.max(0, seconds);
+      if (seconds > 0 && saved.isConnected) return;
+      clearInterval(clock);
+      saved.remove();
+    }, 250);
   },
 
   signInAddress: () => `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`,
@@ -48,34 +69,6 @@ function setUpTheme() {
     document.cookie = `theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=lax`;
   });
 }
-
-function setUpKeySheet() {
-  const sheet = document.getElementById("keys");
-  if (!sheet) return;
-  for (const opener of document.querySelectorAll("[data-open-dialog=keys]")) {
-    opener.hidden = false;
-    opener.addEventListener("click", () => sheet.showModal());
-  }
-  sheet.addEventListener("click", (event) => event.target === sheet && sheet.close());
-  const choice = sheet.querySelector("[data-keys-switch]");
-  choice.checked = guard.keysOn();
-  choice.addEventListener("change", () => localStorage.setItem("keys", choice.checked ? "on" : "off"));
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "?" || event.repeat || event.ctrlKey || event.metaKey || guard.isTyping(event.target)) return;
-    event.preventDefault();
-    if (sheet.open) sheet.close();
-    else sheet.showModal();
-  });
-}
-
-// Links and buttons with data-key are clicked by it; choices of the decision form are item.js's.
-document.addEventListener("keydown", (event) => {
-  if (!guard.isShortcut(event) || event.shiftKey) return;
-  const target = document.querySelector(`a[data-key="${CSS.escape(event.key.toLowerCase())}"], button[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
-  if (!target || target.disabled) return;
-  event.preventDefault();
-  target.click();
-});
 
 document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
@@ -102,6 +95,8 @@ document.addEventListener("htmx:configRequest", (event) => {
 });
 
 document.addEventListener("htmx:afterSettle", (event) => {
+  // The page before said it, and this one no longer does.
+  if (event.target.id === "main" && !event.target.querySelector("[data-saved]")) document.querySelector("#toasts [data-saved]")?.remove();
   guard.toastMessages();
   if (event.target.id !== "main" || document.activeElement !== document.body) return;
   const first = event.target.querySelector("[data-focus-first]");
@@ -109,5 +104,4 @@ document.addEventListener("htmx:afterSettle", (event) => {
 });
 
 setUpTheme();
-setUpKeySheet();
 guard.toastMessages();

@@ -9,8 +9,9 @@
 
   const pane = () => document.querySelector(".pane.decision");
   const form = () => document.getElementById("decision");
-  let busyUntil = 0;
   let busy = false;
+  let locked = false; // what was entered is kept, and waits for the server
+  const rest = () => { guard.restUntil = Date.now() + SETTLE_MS; };
   let lease = null;
   let lastTouch = Date.now();
 
@@ -20,10 +21,12 @@
     if (!here) lease = null;
     else if (!lease || lease.pane !== here) {
       lease = { pane: here, endsAt: Date.now() + 1000 * Number(here.dataset.expiresIn), asked: Date.now(), lost: false };
-      busyUntil = Date.now() + SETTLE_MS;
+      rest();
+      locked = false;
       describe();
+      guard.spans.draw();
       showCurrent();
-      if (/mac/i.test(navigator.platform)) document.querySelector("[data-submit-key]").textContent = "⌘ ↵";
+      if (/mac/i.test(navigator.platform)) for (const cap of document.querySelectorAll("[data-submit-key]")) cap.textContent = "⌘ ↵";
       // Reloading gives the lease back after the new page has taken it: take it again once the dust has settled.
       setTimeout(() => lease?.pane === here && beat(), 1200);
     }
@@ -71,7 +74,7 @@
     if (clock) clock.textContent = lease.lost ? "–" : `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
     const soon = left <= SOON_S || lease.lost;
     document.querySelector("[data-lease]")?.classList.toggle("soon", soon);
-    if (soon && !lease.warned) guard.toast("This item is yours for one more minute. Move the mouse or press a key to keep it.");
+    if (soon && !lease.warned && !lease.lost) guard.toast("This item is yours for one more minute. Move the mouse or press a key to keep it.");
     lease.warned = soon;
     const touched = Date.now() - lastTouch < 1000 * IDLE_S;
     const since = (Date.now() - lease.asked) / 1000;
@@ -79,7 +82,7 @@
   }
 
   function leave() {
-    if (!lease || lease.lost || busy || !form()) return;
+    if (!lease || lease.lost || busy || locked || !form()) return;
     navigator.sendBeacon(lease.pane.dataset.leaveUrl, body());
     lease.lost = true;
   }
@@ -93,17 +96,12 @@
   setInterval(tick, 1000);
 
   // --- The decision -----------------------------------------------------------------------------------------------------
-  const WORDS = {
-    block: { safe: "Overturn the block", unsafe: "Confirm the block" },
-    hold: { safe: "Settle as safe", unsafe: "Settle as unsafe" },
-    allow: { safe: "Confirm as safe", unsafe: "Overturn as unsafe" },
-  };
-
   function describe() {
-    const words = document.querySelector("[data-submit-words]");
-    if (!words) return;
+    if (!form()) return;
     const truth = form().elements.truth.value;
-    words.textContent = truth === "unsure" ? "Ask a second pharmacist" : WORDS[form().dataset.decision]?.[truth] || "Submit decision";
+    document.querySelector("[data-submit-text]").textContent = JSON.parse(form().dataset.submitWords)[truth] || "Submit decision";
+    const note = document.getElementById("note");
+    note.ariaRequired = String((note.dataset.neededFor ?? "").split(" ").includes(truth));
   }
 
   function complain(text) {
@@ -111,15 +109,11 @@
     if (place) place.textContent = text;
   }
 
-  function signedOut() {
-    complain("You are signed out, so nothing was saved. Sign in again in another tab, then submit here: what you entered stays.");
-  }
-
   function choose(truth) {
     const radio = form().querySelector(`[name=truth][value=${truth}]`);
     radio.checked = true;
     radio.focus({ preventScroll: true });
-    describe();
+    radio.dispatchEvent(new Event("change", { bubbles: true }));
   }
 
   function suggest() {
@@ -143,7 +137,8 @@
     else if (key === "e") document.getElementById("note").focus();
     else if (/^[1-9]$/.test(key)) toggleCategory(key);
     else if (key === "c" || key === "o") {
-      if (decision === "hold") guard.toast("The cascade held this answer: there is nothing to confirm or overturn. Say S or U.");
+      if (!decision) guard.toast("This item is blind: you see what the machine said once you have decided. Say whether it is safe.");
+      else if (decision === "hold") guard.toast("The cascade held this answer: there is nothing to confirm or overturn. Say whether it is safe.");
       else if ((key === "c") === (decision === "block")) {
         if (key === "c") suggest();
         choose("unsafe");
@@ -156,34 +151,101 @@
     if (!form()) return;
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat && !document.querySelector("dialog[open]")) {
       event.preventDefault();
-      if (!busy && Date.now() > busyUntil) form().requestSubmit();
-    } else if (event.key === "Escape" && event.target.id === "note") {
+      if (!busy && !locked && Date.now() > guard.restUntil) form().requestSubmit();
+    } else if (event.key === "Escape" && event.target.matches("#note, #corrected-answer")) {
       event.target.blur();
-    } else if (guard.isShortcut(event) && !event.shiftKey && !busy && Date.now() > busyUntil && act(event.key.toLowerCase())) {
+    } else if (guard.isShortcut(event) && !busy && !locked && Date.now() > guard.restUntil && act(guard.pressed(event))) {
       event.preventDefault();
     }
   });
   document.addEventListener("change", (event) => event.target.name === "truth" && describe());
+  document.addEventListener("spans:mark", () => {
+    if (locked) return;
+    if (!guard.spans.mark()) guard.toast("Select the dangerous words in the answer first.");
+    else if (form().elements.truth.value !== "unsafe") choose("unsafe");
+  });
 
   // --- Sending: nothing that was typed is lost, whatever happens on the way ------------------------------------------------
   // Events are sent to whatever is still in the page; the request knows the form that it came from.
-  const ours = (event) => event.detail.requestConfig?.elt.matches("#decision, [data-skip-form]");
+  const ours = (event) => event.detail.requestConfig?.elt.matches("#decision, [data-skip-form], [data-go-on], [data-undo-form]");
+  const isDecision = (event) => event.detail.requestConfig?.elt.matches("#decision");
   document.addEventListener("htmx:beforeRequest", (event) => { if (ours(event)) { busy = true; complain(""); } });
-  document.addEventListener("htmx:afterRequest", (event) => { if (ours(event)) { busy = false; busyUntil = Date.now() + SETTLE_MS; } });
+  document.addEventListener("htmx:afterRequest", (event) => { if (ours(event)) { busy = false; rest(); } });
   // htmx would carry the focus from one item's note to the next one's, and what is typed with it.
   document.addEventListener("htmx:beforeSwap", (event) => { if (ours(event) && event.detail.xhr.status === 200) document.activeElement.blur(); });
-  document.addEventListener("htmx:sendError", (event) => ours(event) && complain("No connection, so nothing was saved. What you entered is still here: submit again."));
+  const NOT_SENT = "No connection. It is sent once you are connected.";
+  const NOT_SAVED = "The server could not save it. It is sent again by itself.";
+  for (const name of ["htmx:sendError", "htmx:timeout"]) {
+    document.addEventListener(name, (event) => {
+      if (isDecision(event)) keep(NOT_SENT);
+      else if (ours(event)) complain("No connection. Nothing was done.");
+    });
+  }
   document.addEventListener("htmx:responseError", (event) => {
-    if (!ours(event)) return;
-    if (event.detail.xhr.status === 403) signedOut();
-    else complain("The server could not save this. What you entered is still here: submit again.");
+    if (isDecision(event) && event.detail.xhr.status === 403) signedOut(event);
+    else if (isDecision(event)) keep(NOT_SAVED);
+    else if (ours(event)) complain("The server could not do this. Please try again.");
   });
+  const signedOut = (event) => isDecision(event) ? keep("You are signed out.", guard.signInAddress()) : ours(event) && complain("You are signed out. Sign in again first.");
   document.addEventListener("guard:signed-out", signedOut);
+
+  // The decision waits in this browser; "saved" is said only once the server has it.
+  async function keep(why, signIn = "") {
+    try {
+      await guard.outbox.keep(form());
+    } catch {
+      renewKey(); // it may have arrived, and must not stand for what is sent next
+      complain("This was not saved. What you entered is still here: submit again.");
+      return;
+    }
+    lock(true);
+    const words = document.querySelector("[data-kept-why]");
+    words.textContent = `${why} `;
+    if (signIn) {
+      const link = document.createElement("a");
+      link.href = signIn;
+      link.textContent = "Sign in again";
+      words.append(link, ", and it is sent.");
+    }
+    guard.outbox.show();
+  }
+
+  function lock(on) {
+    locked = on;
+    form().querySelector("[data-entered]").disabled = on;
+    form().querySelector("[type=submit]").disabled = on;
+    form().querySelector("[data-kept-note]").hidden = !on;
+  }
+
+  function renewKey() {
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    form().elements.key.value = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  }
+
+  document.addEventListener("click", async (event) => {
+    if (!event.target.closest("[data-kept-change]")) return;
+    await guard.outbox.take(form().elements.key.value);
+    if (!locked) return; // the server has answered meanwhile
+    lock(false);
+    renewKey();
+    guard.outbox.show();
+  });
+  const isHere = (event) => locked && form()?.elements.key.value === event.detail.key;
+  document.addEventListener("outbox:saved", (event) => {
+    if (form()?.dataset.item !== event.detail.item) return;
+    lease.lost = true; // not ours to give back any more
+    document.querySelector("[data-go-on]").requestSubmit();
+  });
+  document.addEventListener("outbox:refused", (event) => {
+    if (!isHere(event)) return;
+    lease.lost = true;
+    document.getElementById("kept-refused").addEventListener("close", () => location.reload(), { once: true });
+  });
   document.addEventListener("htmx:afterSettle", () => takeUp());
 
   // Leaving by a link of ours, or signing out: give the item back first, so that the queue shows it as free.
   function leaveThen(event, go) {
-    if (!lease || lease.lost) return;
+    if (!lease || lease.lost || locked) return;
     event.preventDefault();
     const { leaveUrl } = lease.pane.dataset;
     const data = body();

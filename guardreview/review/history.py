@@ -1,0 +1,101 @@
+"""What happened to an item, as a list for one reader: decided, undone, skipped, reopened, revealed, settled. Pure, no HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from guardreview.core.models import AuditEvent, User
+from guardreview.review.evidence import Piece
+from guardreview.review.models import Label, Review, Skip
+from guardreview.review.presentation import display_name, outcome_words
+from guardreview.review.visibility import sees, verdict_is_hidden
+from guardreview.verdicts.models import ReviewItem
+
+WITHHELD = "A pharmacist has decided. What they said is shown once you have decided."
+NAMELESS: Mapping[str, str] = {
+    ReviewItem.Stage.FIRST: "First pharmacist",
+    ReviewItem.Stage.SECOND: "Second pharmacist",
+    ReviewItem.Stage.ADJUDICATION: "Lead",
+}
+"""How those who spoke are called until the item is settled, so that no word counts for whose it is."""
+AUDITED = ("item.reopen", "item.reveal")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the history. `truth`, `categories`, `severity`, `note` and `answer` are a statement's; `what`: what came of it.
+
+    `over`: it no longer counts, because it was undone or superseded.
+    """
+
+    at: datetime
+    who: str
+    words: str
+    truth: str = ""
+    severity: str = ""
+    categories: Sequence[str] = ()
+    note: Sequence[Piece] = ()
+    answer: Sequence[Piece] = ()
+    what: Sequence[str] = ()
+    blind: bool = False
+    over: bool = False
+
+
+def history(
+    *,
+    item: ReviewItem,
+    decision: str,
+    user: User,
+    reviews: Sequence[Review],
+    skips: Sequence[Skip],
+    audited: Sequence[AuditEvent],
+    show: Callable[[str], list[Piece]],
+) -> list[Event]:
+    """The item's events that `user` may see, the oldest first. `reviews`: all of the item, with reviewers and labels."""
+    known = [user, *(review.reviewer for review in reviews), *(skip.reviewer for skip in skips)]
+    names = {person.username: display_name(person) for person in known}
+    hidden = verdict_is_hidden(item, user, reviews)
+    events = [Event(item.created_at, "", "Came to the pharmacists")]
+    for review in reviews:
+        if sees(review, item, user, reviews):
+            events.append(_statement(review, item, user, "" if hidden else decision, show))
+        elif review.undone_at is None:
+            events.append(Event(review.created_at, "", WITHHELD))
+    events += [Event(skip.created_at, display_name(skip.reviewer), "skipped it") for skip in skips]
+    events += [_audited(event, names.get(event.actor, event.actor), show) for event in audited]
+    return sorted(events, key=lambda event: event.at)
+
+
+def _statement(review: Review, item: ReviewItem, user: User, decision: str, show: Callable[[str], list[Piece]]) -> Event:
+    label: Label | None = getattr(review, "label", None)
+    named = review.reviewer_id == user.pk or review.round < item.round or item.status == ReviewItem.Status.DECIDED
+    what = []
+    if review.undone_at is not None:
+        what.append("taken back")
+    elif label is not None:
+        what.append(f"settled it: {label.get_basis_display()}")
+        if not label.is_current:
+            what.append("superseded since")
+    if decision and review.undone_at is None and review.confirms is not None:
+        what.append(outcome_words(review, decision).lower())
+    return Event(
+        at=review.created_at,
+        who=display_name(review.reviewer) if named else NAMELESS[review.stage],
+        words="said",
+        truth=review.truth,
+        severity=review.severity,
+        categories=review.categories,
+        note=show(review.note) if review.note else (),
+        answer=show(review.corrected_answer) if review.corrected_answer else (),
+        what=what,
+        blind=review.blind,
+        over=review.undone_at is not None or (label is not None and not label.is_current),
+    )
+
+
+def _audited(event: AuditEvent, who: str, show: Callable[[str], list[Piece]]) -> Event:
+    if event.action == "item.reopen":
+        return Event(event.at, who, "reopened it")
+    return Event(event.at, who, "revealed personal data", note=show(str(event.data.get("reason", ""))))

@@ -1,0 +1,45 @@
+"""What of an item its reader may see before deciding it: no verdict if it is blind, nothing that another said. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from guardreview.core.models import User
+from guardreview.core.roles import Act
+from guardreview.review.models import Review
+from guardreview.verdicts.models import ReviewItem
+
+Status, Stage = ReviewItem.Status, ReviewItem.Stage
+
+
+def has_decided(item: ReviewItem, user: User, reviews: Iterable[Review]) -> bool:
+    """Whether this person has spoken in the item's round, for good: what can still be undone could be said anew."""
+    own = any(r.reviewer_id == user.pk and r.round == item.round and r.undone_at is None for r in reviews)
+    return own and item.status != Status.SETTLING
+
+
+def adjudicates(item: ReviewItem, user: User) -> bool:
+    """Whether the item is this person's to settle, who must know verdict and statements for it."""
+    return item.stage == Stage.ADJUDICATION and user.may(Act.ADJUDICATE)
+
+
+def verdict_is_hidden(item: ReviewItem, user: User, reviews: Iterable[Review]) -> bool:
+    """Whether nothing on the page may tell this person what the cascade said."""
+    if not item.blind or item.status == Status.DECIDED:
+        return False
+    return not (adjudicates(item, user) or has_decided(item, user, reviews))
+
+
+def sees(review: Review, item: ReviewItem, user: User, reviews: Iterable[Review]) -> bool:
+    """Whether this person may read a statement about the item.
+
+    Their own always; all, once the item is settled, they have decided, or it is theirs to adjudicate. An earlier round's
+    statements are known, but not to a second pharmacist, whose opinion must be their own.
+    """
+    if review.reviewer_id == user.pk or item.status == Status.DECIDED:
+        return True
+    if adjudicates(item, user) or has_decided(item, user, reviews):
+        return True
+    if not user.may(Act.DECIDE):
+        return not verdict_is_hidden(item, user, reviews)
+    return item.stage == Stage.FIRST and review.round < item.round

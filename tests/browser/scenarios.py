@@ -23,8 +23,10 @@ from django.utils import timezone  # noqa: E402
 from guardreview.core.models import OutboxEvent, User  # noqa: E402
 from guardreview.core.outbox import outbox_deliver  # noqa: E402
 from guardreview.learning.models import TrainingRun  # noqa: E402
+from guardreview.review.calibration import calibration_create  # noqa: E402
+from guardreview.review.guidelines import guideline_change  # noqa: E402
 from guardreview.review.models import Review  # noqa: E402
-from guardreview.review.services import item_lease, review_create  # noqa: E402
+from guardreview.review.services import item_lease, item_settle, review_create  # noqa: E402
 from guardreview.verdicts.models import ReviewItem  # noqa: E402
 from tests import insight_scenes, scenes  # noqa: E402
 
@@ -66,21 +68,38 @@ def personal() -> dict[str, Any]:
 
 
 def everything() -> dict[str, Any]:
-    """Something on every page: a full queue, decisions of all kinds, labels, model versions, training runs."""
+    """Something on every page: a full queue, decisions of all kinds, labels, guidelines, doubts, models, training runs."""
     people = scenes.people()
     items = scenes.examples()
     for number, item in enumerate(items[-6:]):
-        user = people[("ana", "ben", "lea")[number % 3]]
-        held = item_lease(item=item, user=user)
-        truth = ("unsafe", "safe", "unsure")[number % 3]
-        harm = {"categories": ["misinformation"], "severity": "major"} if truth == "unsafe" else {}
-        assert held.lease_token is not None
-        review_create(item=held, reviewer=user, token=held.lease_token, truth=truth, note="As the label says.", **harm)  # type: ignore[arg-type]
+        _say(item, people[("ana", "ben", "lea")[number % 3]], ("unsafe", "safe", "unsure")[number % 3])
     item_lease(item=items[1], user=people["ben"])
+    disputed, hidden = scenes.item(), scenes.item()
+    for name, truth in (("ana", "safe"), ("ben", "unsafe")):
+        _say(disputed, people[name], truth)
+    ReviewItem.objects.filter(pk=hidden.pk).update(blind=True)
+    settled = ReviewItem.objects.get(pk=items[-6].pk)
+    calibration_create(item=settled, user=people["lea"], explanation="The label's maximum is 4 g a day.")
+    change: dict[str, Any] = {"text": "What a pharmacist would not say.", "why": "A case.", "look_again": True}
+    guideline_change(category="misinformation", edited=0, user=people["lea"], **change)
     models = scenes.model_versions()
     TrainingRun.objects.create(status="succeeded", requested_by=people["adam"], labels_used=120, model_version=models[-1])
     TrainingRun.objects.create(status="running", requested_by=people["adam"], progress="embedding 610 train examples")
-    return {"items": [item.pk for item in items[:-6]], "decided": items[-6].pk, "taken": items[1].pk}
+    return {
+        "items": [item.pk for item in items[:-6]],
+        "decided": items[-6].pk,
+        "taken": items[1].pk,
+        "disputed": disputed.pk,
+        "hidden": hidden.pk,
+    }
+
+
+def _say(item: ReviewItem, user: User, truth: str) -> None:
+    held = item_lease(item=item, user=user)
+    harm = {"categories": ["misinformation"], "severity": "major"} if truth == "unsafe" else {}
+    assert held.lease_token is not None
+    review_create(item=held, reviewer=user, token=held.lease_token, truth=truth, note="As the label says.", **harm)  # type: ignore[arg-type]
+    item_settle(item_id=item.pk)
 
 
 def ten() -> dict[str, Any]:

@@ -197,6 +197,10 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 CELERY_TASK_DEFAULT_QUEUE = "cascade"
 CELERY_TASK_ROUTES = {
+    # A queue of their own, read in turn with `cascade`: a backlog of exchanges must not keep decisions from settling.
+    "guardreview.core.tasks.deliver": {"queue": "outbox"},
+    "guardreview.review.tasks.settle": {"queue": "outbox"},
+    "guardreview.verdicts.tasks.sweep": {"queue": "outbox"},
     "guardreview.verdicts.tasks.run_judge": {"queue": "judge"},
     "guardreview.api.tasks.*": {"queue": "judge"},
     "guardreview.learning.tasks.*": {"queue": "learning"},
@@ -205,17 +209,18 @@ CELERY_TASK_SOFT_TIME_LIMIT = 60
 CELERY_TASK_TIME_LIMIT = 90
 SWEEP_INTERVAL_S = 5
 OUTBOX_INTERVAL_S = 2
+CLOCKS_MAY_DIFFER_S = 60  # between beat's machine and a worker's, and a tick may wait its turn
 SETTLE_FORGOTTEN_INTERVAL_S = 60
 CELERY_BEAT_SCHEDULE = {
     "sweep": {
         "task": "guardreview.verdicts.tasks.sweep",
         "schedule": SWEEP_INTERVAL_S,
-        "options": {"expires": SWEEP_INTERVAL_S},
+        "options": {"expires": CLOCKS_MAY_DIFFER_S},
     },
     "outbox": {
         "task": "guardreview.core.tasks.deliver",
         "schedule": OUTBOX_INTERVAL_S,
-        "options": {"expires": OUTBOX_INTERVAL_S},
+        "options": {"expires": CLOCKS_MAY_DIFFER_S},
     },
     "settle-forgotten": {
         "task": "guardreview.review.tasks.settle",

@@ -64,7 +64,8 @@ def test_each_queue_has_one_service_that_works_on_it() -> None:
 
 def test_workers_run_as_the_procfile_runs_them() -> None:
     lines = (ROOT / "Procfile").read_text(encoding="utf-8").splitlines()
-    pools = dict(re.findall(r"-Q (\w+) --pool (\w+)", "\n".join(lines)))
+    found = re.findall(r"-Q ([\w,]+) --pool (\w+)", "\n".join(lines))
+    pools = {queue: pool for queues, pool in found for queue in queues.split(",")}
     for service in SERVICES.values():
         for queue in queues_of(service):
             assert service["command"][service["command"].index("--pool") + 1] == pools[queue]

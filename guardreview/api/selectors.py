@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 from classifiers.result import Decision
 from guardreview.core.models import App
 from guardreview.review.models import Label
-from guardreview.review.selectors import LabelRow, label_of, label_rows, labels, outcome_of, with_label
+from guardreview.review.selectors import LabelRow, is_doubted, label_of, label_rows, labels, outcome_of, with_label
 from guardreview.verdicts.models import Exchange
 from guardreview.verdicts.services import layer_result_as_library
 
@@ -82,7 +82,7 @@ def may_be_shown(exchange: Exchange, label: Label | None) -> bool:
     if exchange.status != Exchange.Status.DECIDED:
         return False
     if label is not None:
-        return label.value == Label.Value.SAFE
+        return label.value == Label.Value.SAFE and not is_doubted(exchange)
     return exchange.verdict.decision == Decision.ALLOW
 
 

@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 5, 3600
 ATTEMPTS = 15
-"""Over some six hours. An app that was away for longer finds the outcomes by asking."""
+"""Over more than five hours. An app that was away for longer finds the outcomes by asking."""
 
 
 @handles(LABELLED)
@@ -47,21 +47,22 @@ def label_tell(*, label_id: int, attempt: int = 1) -> bool:
     """Call the app's address once; whether it took it (2xx). If not, the outbox holds the next attempt."""
     label = Label.objects.select_related("exchange__app").get(pk=label_id)
     app = label.exchange.app
-    if not app.webhook_url:
+    if not (app.webhook_url and app.is_active):
         return False
     body = json.dumps({"type": "exchange.settled", "timestamp": label.created_at.isoformat(), "exchange": str(label.exchange_id)})
     try:
-        reply = httpx2.post(
+        # Of the reply only the status counts: its body is not read, however long it is.
+        with httpx2.stream(
+            "POST",
             app.webhook_url,
             content=body,
             headers={"content-type": "application/json", **signed_headers(app.webhook_secret, f"label-{label.pk}", body)},
             timeout=settings.WEBHOOK_TIMEOUT_S,
             follow_redirects=False,
             trust_env=False,
-        )
-        said = str(reply.status_code)
-        taken = reply.is_success
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        ) as reply:
+            said, taken = str(reply.status_code), reply.is_success
+    except Exception as error:
         said, taken = type(error).__name__, False
     if not taken:
         log.warning("webhook_failed", app=app.pk, label=label.pk, attempt=attempt, said=said)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from guardreview.core.models import User
 from guardreview.core.roles import Act
-from guardreview.review.evidence import Piece, pieces
+from guardreview.review.evidence import Mask, Piece, one_line, pieces
 from guardreview.review.guidelines import Guide, guidelines_for
-from guardreview.review.masking import masked, masks
+from guardreview.review.masking import masks
 from guardreview.review.models import Review
 from guardreview.review.presentation import display_name
 from guardreview.verdicts.models import ReviewItem
@@ -39,6 +39,11 @@ class Adjudication:
     guides: Sequence[Guide]
 
 
+def _quote(response: str, hidden: Sequence[Mask], start: int, end: int) -> str:
+    """The words marked, masked as they are in the whole answer."""
+    return one_line(pieces(response, hidden, start=start, end=end), QUOTE_CHARS, more=False)
+
+
 def adjudication_of(*, item: ReviewItem, reviews: Sequence[Review], response: str, user: User) -> Adjudication | None:
     """The round's disagreement for whoever may settle it, and once it is settled for every reader; else None.
 
@@ -49,12 +54,13 @@ def adjudication_of(*, item: ReviewItem, reviews: Sequence[Review], response: st
     of_round = [review for review in reviews if review.round == item.round and review.undone_at is None]
     if item.stage != Stage.ADJUDICATION or not (settled or _settles(user, of_round)):
         return None
+    hidden = masks(response)
     said = [
         Statement(
             review,
             SPEAKERS[Stage(review.stage)],
             display_name(review.reviewer) if settled else "",
-            [masked(response[span["start"] : span["end"]], QUOTE_CHARS) for span in review.spans],
+            [_quote(response, hidden, span["start"], span["end"]) for span in review.spans],
             pieces(review.note, masks(review.note)),
         )
         for review in of_round

@@ -18,7 +18,7 @@ from classifiers.result import Severity
 from guardreview.core.models import App, User
 from guardreview.core.roles import MAY, Act
 from guardreview.review.models import Calibration, Review, Skip
-from guardreview.review.search import first_of
+from guardreview.review.search import first_of, seen_in
 from guardreview.verdicts.models import ReviewItem
 
 PAGE_SIZE = 25
@@ -78,14 +78,15 @@ def queue_page(*, filters: QueueFilter, user: User, cursor: str = "") -> QueuePa
     rows = first_of(items, text=filters.text, app=filters.app, count=PAGE_SIZE + 1)
     more = len(rows) > PAGE_SIZE
     rows = rows[:PAGE_SIZE]
-    return QueuePage(rows, str(rows[-1].pk) if more else None)
+    return QueuePage(seen_in(rows, text=filters.text), str(rows[-1].pk) if more else None)
 
 
 def _of_tab(tab: str, user: User) -> QuerySet[ReviewItem]:
-    """The open items of one tab. Calibration items are in none: they come by "next" alone."""
-    items = ReviewItem.objects.filter(status=ReviewItem.Status.OPEN).exclude(kind=ReviewItem.Kind.CALIBRATION)
-    if tab == "mine":
+    """The open items of one tab. Calibration items come by "next" alone."""
+    items = ReviewItem.objects.filter(status=ReviewItem.Status.OPEN)
+    if tab == "mine":  # one that is missing here would be known for what it is
         return items.filter(leased_by=user, lease_expires_at__gt=timezone.now())
+    items = items.exclude(kind=ReviewItem.Kind.CALIBRATION)
     if tab == "second":
         return items.filter(stage=ReviewItem.Stage.SECOND)
     if tab == "adjudication":

@@ -46,7 +46,8 @@ TAB_ACTS: Mapping[str, Act] = {
 
 def tabs_of(user: User) -> list[str]:
     """The tabs that this person may see."""
-    return [tab for tab, act in TAB_ACTS.items() if user.may(act)]
+    # Who decides items must not know which were drawn for audit.
+    return [tab for tab, act in TAB_ACTS.items() if user.may(act) and not (tab == "audit" and user.may(Act.DECIDE))]
 
 
 def address_of(filters: QueueFilter, **more: str) -> str:

@@ -16,6 +16,7 @@ import re
 from django.db import connection
 from django.db.models import BooleanField, F, Func, Q, QuerySet, Subquery, TextField, Value
 
+from guardreview.review.masking import masks
 from guardreview.verdicts.models import Exchange, ReviewItem
 
 NEAREST = 100
@@ -51,6 +52,23 @@ def first_of(items: QuerySet[ReviewItem], *, text: str, app: str, count: int) ->
         F("exchange_id"), Subquery(exchanges), template="%(expressions)s)", arg_joiner=" = ANY(ARRAY", output_field=BooleanField()
     )
     return list(items.filter(is_one)[:count])
+
+
+def seen_in(items: list[ReviewItem], *, text: str) -> list[ReviewItem]:
+    """Those of `items` in which every word of `text` stands in plain sight: what is masked must not be guessed by searching."""
+    words = [word.casefold() for word in words_of(text)]
+    if not words:
+        return items
+    texts = Exchange.objects.filter(pk__in=[item.exchange_id for item in items]).values_list("pk", "query", "response")
+    plain = {pk: f"{_in_sight(query)}\n{_in_sight(response)}" for pk, query, response in texts}
+    return [item for item in items if all(word in plain[item.exchange_id] for word in words)]
+
+
+def _in_sight(text: str) -> str:
+    hidden = masks(text)
+    starts = [0, *(mask.end for mask in hidden)]
+    ends = [*(mask.start for mask in hidden), len(text)]
+    return "\n".join(text[start:end] for start, end in zip(starts, ends, strict=True)).casefold()
 
 
 def _condition(prefix: str, words: list[str], app: str, indexed: bool) -> Q:

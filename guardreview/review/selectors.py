@@ -1,4 +1,4 @@
-"""Every other non-trivial read of `review`: an item with all that is known of it, decisions, labels."""
+"""An item with all that is known of it, and labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypedDict
 
-from django.db.models import FilteredRelation, Q, QuerySet, Value
+from django.db.models import Exists, F, FilteredRelation, OuterRef, Q, QuerySet, Value
 
 from guardreview.core.models import App, AuditEvent
 from guardreview.review.history import AUDITED
@@ -59,7 +59,7 @@ def item_detail(*, item_id: int) -> ItemDetail:
 def with_label(exchanges: QuerySet[Exchange]) -> QuerySet[Exchange]:
     """Exchanges with their label in force and its review, in the same query, for `label_of`."""
     current = FilteredRelation("labels", condition=Q(labels__is_current=True))
-    labelled = exchanges.annotate(label=current, label_is_loaded=Value(True))
+    labelled = exchanges.annotate(label=current, label_is_loaded=Value(True), is_doubted=Exists(_doubts(OuterRef("pk"))))
     return labelled.select_related("label__review")  # type: ignore[misc]  # the plugin knows no FilteredRelation
 
 
@@ -68,6 +68,21 @@ def label_of(exchange: Exchange) -> Label | None:
     if getattr(exchange, "label_is_loaded", False):
         return getattr(exchange, "label", None)
     return exchange.labels.select_related("review").filter(is_current=True).first()
+
+
+def is_doubted(exchange: Exchange) -> bool:
+    """Whether the settled item was reopened, and somebody calls the answer unsafe: until that is settled it is withheld.
+
+    A query, unless the exchange comes from `with_label`.
+    """
+    if getattr(exchange, "label_is_loaded", False):
+        return bool(exchange.is_doubted)  # type: ignore[attr-defined]
+    return _doubts(exchange.pk).exists()
+
+
+def _doubts(exchange: Any) -> QuerySet[Review]:
+    unsafe = Review.objects.filter(truth=Review.Truth.UNSAFE, undone_at=None, item__exchange=exchange, round=F("item__round"))
+    return unsafe.exclude(item__status=ReviewItem.Status.DECIDED)
 
 
 def outcome_of(label: Label) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from django.db.models import CharField, Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Cast
 from django.utils import timezone
 
-from classifiers.result import CATEGORIES, Decision, Severity
+from classifiers.result import CATEGORIES, Decision, Layer, Severity
 from guardreview.core.models import OutboxEvent, User
 from guardreview.core.outbox import handles, outbox_add, outbox_cancel
 from guardreview.core.roles import Act
@@ -25,6 +25,7 @@ from guardreview.review.calibration import calibration_freshen
 from guardreview.review.models import Doubt, Label, Review, Skip
 from guardreview.review.settlement import Open, next_step
 from guardreview.verdicts.models import Exchange, ReviewItem, Verdict
+from guardreview.verdicts.runtime import run_fast_layer
 from guardreview.verdicts.services import TO_EMBED
 
 log = structlog.get_logger(__name__)
@@ -135,14 +136,18 @@ def review_create(
     corrected_answer: str = "",
     seconds: float | None = None,
     key: UUID | None = None,
+    turn: str = "",
 ) -> Review:
     """Store a pharmacist's statement; what follows from it is settled once it can no longer be undone (`UNDO_S` seconds).
 
-    `spans`: the dangerous words, as {"start", "end"} in characters of the response. `key`: the same key again, or the same
-    statement by the same reviewer (a double click, a resent form), gives the first review. Raises InvalidReview, LeaseLost.
+    `spans`: the dangerous words, as {"start", "end"} in characters of the response. `turn`: what `turn_of` said when the page was
+    made. `key`: the same key again, or the same statement by the same reviewer (a double click, a resent form), gives the first
+    review. Raises InvalidReview, LeaseLost.
     """
     categories = list(dict.fromkeys(categories or []))
     note, corrected_answer = note.strip(), corrected_answer.strip()
+    if corrected_answer:
+        _check_answer(item, corrected_answer)
     try:
         with transaction.atomic():
             if key and (sent := Review.objects.filter(key=key, reviewer=reviewer, item_id=item.pk).first()):
@@ -154,12 +159,13 @@ def review_create(
             _check(exchange, truth, categories, severity, spans, note, corrected_answer)
             blind = locked.blind and locked.stage != ReviewItem.Stage.ADJUDICATION
             earlier = Review.objects.filter(item=locked, reviewer=reviewer, round=locked.round, undone_at=None).first()
-            if earlier is not None and (earlier.truth, earlier.categories, earlier.severity) == (truth, categories, severity):
+            if earlier is not None and _said(earlier) == (truth, categories, severity, list(spans), note, corrected_answer):
                 return earlier
             # Asked again, since a role may change under a lease.
             is_theirs = queue.decidable_by(reviewer, ReviewItem.objects.filter(pk=locked.pk)).exists()
             holds = locked.lease_token == token and locked.leased_by_id == reviewer.pk
-            if not (is_theirs and holds):
+            # A page of an earlier turn may have got a new token meanwhile: it did not show what its reader must know now.
+            if not (is_theirs and holds) or (turn and turn != turn_of(locked)):
                 raise LeaseLost(locked)
             if locked.stage == ReviewItem.Stage.ADJUDICATION and truth == Review.Truth.UNSURE:
                 raise InvalidReview("Your word settles it: say safe or unsafe, or skip it for another lead.")
@@ -194,6 +200,15 @@ def review_create(
             return review
     except IntegrityError as error:  # a constraint caught what the lock did not
         raise LeaseLost(ReviewItem.objects.get(pk=item.pk)) from error
+
+
+def turn_of(item: ReviewItem) -> str:
+    """Whose turn it is at an item: a form carries it, and a decision counts only in the turn that it was made in."""
+    return f"{item.round}-{item.stage}"
+
+
+def _said(review: Review) -> tuple[Any, ...]:
+    return review.truth, review.categories, review.severity, review.spans, review.note, review.corrected_answer
 
 
 def _after_review(item: ReviewItem) -> None:
@@ -302,9 +317,9 @@ def _label(item: ReviewItem, review: Review, basis: str) -> None:
 def item_reopen(*, item: ReviewItem, user: User) -> ReviewItem:
     """Decide a settled item anew, as a new round of reviews; the label stands until the new round settles. Raises TooLate.
 
-    A pharmacist may reopen what is among their last ten decisions, but not what a lead settled; who adjudicates, any. They may
-    also start anew what waits for somebody else than them: where there is nobody else, it could never be settled. The truth of a
-    calibration item is known: it is never reopened.
+    A pharmacist may reopen what is among their last ten decisions, if it was theirs that settled it; who adjudicates, any. They
+    may also start anew what waits for somebody else than them: where there is nobody else, it could never be settled. The truth
+    of a calibration item is known: it is never reopened.
     """
     with transaction.atomic():
         locked = ReviewItem.objects.select_for_update().get(pk=item.pk)
@@ -312,10 +327,8 @@ def item_reopen(*, item: ReviewItem, user: User) -> ReviewItem:
         if not (settled or _waits_for_others(locked, user)) or locked.kind == ReviewItem.Kind.CALIBRATION:
             raise TooLate
         if not user.may(Act.ADJUDICATE):
-            adjudicated = Label.objects.filter(
-                exchange_id=locked.exchange_id, is_current=True, basis=Label.Basis.ADJUDICATED
-            ).exists()
-            if adjudicated or locked.pk not in queue.reopenable_items(user=user):
+            own = Label.objects.filter(exchange_id=locked.exchange_id, is_current=True, review__reviewer=user)
+            if not own.exists() or locked.pk not in queue.reopenable_items(user=user):
                 raise TooLate
         locked.round += 1
         locked.stage = ReviewItem.Stage.FIRST
@@ -347,6 +360,20 @@ def note_is_required(item: ReviewItem, decision: str, truth: str) -> bool:
     return confirms(decision, truth) is False and decision == Decision.BLOCK and item.severity in settings.NOTE_REQUIRED
 
 
+def _check_answer(item: ReviewItem, answer: str) -> None:
+    """What the patient is to read instead passes the rules as any answer does, and is not the stopped one again."""
+    if len(answer) > MAX_ANSWER:
+        raise InvalidReview("The corrected answer is longer than 8,000 characters.")
+    exchange = Exchange.objects.get(pk=item.exchange_id)
+    if answer.casefold().split() == exchange.response.casefold().split():
+        raise InvalidReview("The corrected answer is the answer that you call unsafe.")
+    found = run_fast_layer(Layer.RULES, response=answer, query=exchange.query)
+    if found.error:
+        raise InvalidReview("The corrected answer could not be checked by the rules. Leave it out, or try again.")
+    if not (found.is_safe or found.escalate):
+        raise InvalidReview(f"A rule stops the corrected answer: {found.reason}.")
+
+
 def _check(
     exchange: Exchange,
     truth: str,
@@ -371,8 +398,6 @@ def _check(
         raise InvalidReview("Only an unsafe answer is corrected.")
     if len(note) > MAX_NOTE:
         raise InvalidReview("The note is longer than 4,000 characters.")
-    if len(corrected_answer) > MAX_ANSWER:
-        raise InvalidReview("The corrected answer is longer than 8,000 characters.")
     length = len(exchange.response)
     if len(spans) > MAX_SPANS or any(not 0 <= span["start"] < span["end"] <= length for span in spans):
         raise InvalidReview("The marked words do not lie in the answer.")

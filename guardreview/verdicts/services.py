@@ -218,18 +218,20 @@ def _open_review_item(exchange: Exchange, verdict: CascadeVerdict, audit_rate: f
     """A pharmacist is to look at it. What is drawn for audit, and a share of what was blocked, is reviewed blind."""
     is_audit = verdict.decision is Decision.ALLOW
     severity = verdict.severity or (Severity.MINOR if is_audit else Severity.CRITICAL)
+    blind = is_audit or (verdict.decision is Decision.BLOCK and drawn(settings.BLIND_SHARE))
+    # Where a blind item stands in the queue must not tell what is hidden of it.
     due_at, reasons = deadline(
         created_at=exchange.created_at,
-        severity=severity,
+        severity=Severity.MAJOR if blind else severity,
         sla_minutes=settings.SLA_MINUTES,
-        decision=verdict.decision,
+        decision=Decision.BLOCK if blind else verdict.decision,
         patient_waiting=exchange.patient_waiting,
-        results=verdict.results,
+        results=() if blind else verdict.results,
     )
     ReviewItem.objects.create(
         exchange=exchange,
         kind=KIND_OF[verdict.decision],
-        blind=is_audit or (verdict.decision is Decision.BLOCK and drawn(settings.BLIND_SHARE)),
+        blind=blind,
         severity=severity,
         category=verdict.category,
         layer=verdict.layer or "",

@@ -116,13 +116,18 @@ def test_a_row_says_who_has_the_item(signed_in: SignIn, people: dict[str, User],
         ("/?tab=mine", "Nothing in your hands"),
         ("/?tab=second", "No second opinion wanted"),
         ("/?tab=adjudication", "Everybody agrees"),
-        ("/?tab=audit", "No audit is open"),
         ("/?severity=minor", "No waiting answer matches these filters. Clear them"),
     ],
 )
 def test_an_empty_queue_is_calm(address: str, said: str, signed_in: SignIn) -> None:
     words = text_of(page(signed_in("lea").get(address)))
     assert said in words
+    assert "Nothing is waiting" in words
+
+
+def test_an_empty_audit_is_calm(signed_in: SignIn) -> None:
+    words = text_of(page(signed_in("ida").get("/?tab=audit")))
+    assert "No audit is open" in words
     assert "Nothing is waiting" in words
 
 
@@ -142,7 +147,7 @@ def test_a_count_stops_at_a_thousand() -> None:
 # --- Tabs -------------------------------------------------------------------------------------------------------------
 TABS = {
     "ana": ["waiting", "mine", "second", "decided"],
-    "lea": ["waiting", "mine", "second", "adjudication", "audit", "decided"],
+    "lea": ["waiting", "mine", "second", "adjudication", "decided"],
     "ida": ["waiting", "second", "audit", "decided"],
 }
 
@@ -324,6 +329,18 @@ def test_the_audit_tab_shows_what_is_in_it(signed_in: SignIn) -> None:
     assert rows_of(page(signed_in("ida").get("/?tab=audit&severity=minor"))) == [audit.pk]
 
 
+def test_an_item_of_ones_own_is_in_mine_whatever_it_is(signed_in: SignIn, people: dict[str, User]) -> None:
+    known = changed(scenes.item(), kind="calibration", blind=True)
+    item_lease(item=known, user=people["ana"])
+    assert rows_of(page(signed_in("ana").get("/?tab=mine"))) == [known.pk]
+
+
+@pytest.mark.parametrize(("text", "found"), [("two", True), ("555", False), ("call 555", False), ("867", False)])
+def test_what_is_masked_is_not_found_by_searching(text: str, found: bool, signed_in: SignIn) -> None:
+    item = scenes.item("whom do I call?", "Take two. Her cell phone is 617-555-0188, call her.")
+    assert rows_of(page(signed_in("ana").get("/", {"text": text}))) == ([item.pk] if found else [])
+
+
 # --- What is recorded, and what is sent -------------------------------------------------------------------------------
 def views() -> list[AuditEvent]:
     return list(AuditEvent.objects.filter(action="queue.view").order_by("pk"))
@@ -334,7 +351,7 @@ def test_every_page_of_patients_words_is_in_the_audit_log(signed_in: SignIn, ite
     client.get("/?text=tylenol")
     (event,) = views()
     assert (event.actor, event.target) == ("ana", "waiting")
-    assert event.data == {"exchanges": [str(item.exchange_id)]}
+    assert event.data == {"exchanges": [str(item.exchange_id)], "searched": True}
     client.get("/?severity=minor")
     client.get("/?cursor=nonsense")
     signed_in("adam").get("/")

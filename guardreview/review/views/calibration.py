@@ -54,7 +54,7 @@ def calibration_new(request: HttpRequest, item_id: int) -> HttpResponse:
     label = selectors.label_of(item.exchange)
     if label is None or item.kind == ReviewItem.Kind.CALIBRATION:
         raise Http404
-    user, explanation, message = cast(User, request.user), label.review.note, ""
+    user, explanation, message = cast(User, request.user), masked(label.review.note, MAX_EXPLANATION), ""
     if request.method == "POST":
         explanation = request.POST.get("explanation", "")[: 2 * MAX_EXPLANATION].replace("\r\n", "\n")
         try:

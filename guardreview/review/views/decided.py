@@ -19,7 +19,7 @@ from guardreview.review import presentation
 from guardreview.review.decisions import OUTCOMES, decisions_page
 from guardreview.review.forms import DecidedFilterForm
 from guardreview.review.masking import masked
-from guardreview.review.models import Review
+from guardreview.review.models import Label, Review
 from guardreview.review.queue import reopenable_items
 from guardreview.verdicts.models import ReviewItem
 
@@ -72,7 +72,10 @@ def _reopenable(user: User, reviews: Collection[Review]) -> frozenset[int]:
     for review in reviews:
         if review.item_id in items and review.item.status == ReviewItem.Status.DECIDED:
             latest.setdefault(review.item_id, review.pk)
-    return frozenset(latest.values())
+    if user.may(Act.ADJUDICATE):
+        return frozenset(latest.values())
+    # What another settled is theirs.
+    return frozenset(Label.objects.filter(review__in=latest.values(), is_current=True).values_list("review_id", flat=True))
 
 
 def _row(review: Review, may_reopen: Collection[int]) -> dict[str, Any]:

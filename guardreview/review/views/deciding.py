@@ -31,9 +31,9 @@ from guardreview.review.services import (
     item_release,
     item_skip,
     review_create,
+    turn_of,
 )
 from guardreview.review.settlement import Settled, next_step
-from guardreview.review.views.decision_form import turn_of
 from guardreview.review.views.item import at_the_item, item_page
 from guardreview.review.views.undoing import remember
 from guardreview.review.visibility import sees
@@ -90,7 +90,7 @@ def item_decide(request: HttpRequest, item_id: int) -> HttpResponse:
     found, form, user = get_object_or_404(ReviewItem, pk=item_id), DecisionForm(request.POST), cast(User, request.user)
     if form.is_valid():
         try:
-            review = review_create(item=found, reviewer=user, **form.statement)
+            review = review_create(item=found, reviewer=user, turn=form.cleaned_data["turn"], **form.statement)
         except InvalidReview as error:
             form.add_error(None, str(error))
         except LeaseLost:
@@ -168,15 +168,17 @@ def item_decide_kept(request: HttpRequest, item_id: int) -> JsonResponse:
 
 
 def _create_late(item: ReviewItem, user: User, form: DecisionForm) -> Review:
+    # How long it took is not known: it is measured when it comes.
+    statement = {**form.statement, "seconds": None}
     try:
-        return review_create(item=item, reviewer=user, **form.statement)
+        return review_create(item=item, reviewer=user, turn=form.cleaned_data["turn"], **statement)
     except LeaseLost:
         held = item_lease(item=item, user=user)
         token = cast(UUID, held.lease_token)
         if turn_of(held) != form.cleaned_data["turn"]:
             item_release(item=held, user=user, token=token)
             raise
-        return review_create(item=held, reviewer=user, **{**form.statement, "token": token})
+        return review_create(item=held, reviewer=user, **{**statement, "token": token})
 
 
 @require_POST

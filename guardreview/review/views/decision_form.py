@@ -15,6 +15,7 @@ from guardreview.review import presentation
 from guardreview.review.consequences import consequences, is_hidden, note_needed, submit_words
 from guardreview.review.forms import DecisionForm, opened_stamp
 from guardreview.review.models import Review
+from guardreview.review.services import turn_of
 from guardreview.verdicts.models import ReviewItem, Verdict
 
 TRUTHS = (
@@ -22,11 +23,6 @@ TRUTHS = (
     (Review.Truth.UNSAFE, "Unsafe", "U"),
     (Review.Truth.UNSURE, "Unsure", "Q"),
 )
-
-
-def turn_of(item: ReviewItem) -> str:
-    """Whose turn it is at an item, for a form to carry: a decision kept by the browser counts only in the same turn."""
-    return f"{item.round}-{item.stage}"
 
 
 def decision_context(item: ReviewItem, verdict: Verdict, form: DecisionForm | None) -> dict[str, Any]:

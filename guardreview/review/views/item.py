@@ -29,7 +29,7 @@ from guardreview.review.selectors import ItemDetail
 from guardreview.review.services import ItemTaken, item_lease
 from guardreview.review.trace import trace
 from guardreview.review.views.decision_form import decision_context
-from guardreview.review.visibility import has_decided, sees, verdict_is_hidden
+from guardreview.review.visibility import sees, verdict_is_hidden
 from guardreview.verdicts.models import Exchange, ReviewItem
 
 
@@ -44,7 +44,6 @@ def item(request: HttpRequest, item_id: int) -> HttpResponse:
     if user.may(Act.DECIDE) and request.headers.get("HX-Trigger") != "revealed":
         with suppress(ItemTaken):  # the page says who has it
             item_lease(item=found, user=user)
-    audit(actor=user.username, action="item.view", target=f"exchange:{found.exchange_id}")
     return item_page(request, item_id)
 
 
@@ -63,6 +62,8 @@ def item_page(
     except ReviewItem.DoesNotExist as error:
         raise Http404 from error
     user, now = cast(User, request.user), timezone.now()
+    earlier = [str(turn.pk) for turn in detail.conversation]
+    audit(actor=user.username, action="item.view", target=f"exchange:{detail.exchange.pk}", earlier=earlier)
     detail = calibration.as_seen_by(user, detail)
     shown, reviews = detail.item, detail.reviews
     hidden = verdict_is_hidden(shown, user, reviews)
@@ -76,7 +77,6 @@ def item_page(
         "holds": holds,
         "taken": not holds and shown.is_leased(now),
         "settling": shown.status == ReviewItem.Status.SETTLING,
-        "has_decided": has_decided(shown, user, reviews),
         "own_review": next((r for r in reviews if r.reviewer_id == user.pk and _counts(r, shown)), None),
         "adjudication": adjudication_of(item=shown, reviews=reviews, response=detail.exchange.response, user=user),
         "known": calibration.known_truth(item=shown, reviews=reviews, user=user),
@@ -85,6 +85,7 @@ def item_page(
         "guidelines": guidelines_for(() if hidden else detail.exchange.verdict.categories),
         "notice": notice,
         "revealed_until": until,
+        "revealed_for": max(0, int((until - now).total_seconds())) if until else 0,
         "reveal_reasons": REASONS,
         "reveal_message": reveal_message,
         **_texts(detail, user, hidden=hidden, revealed=until is not None),

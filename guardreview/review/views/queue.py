@@ -45,9 +45,9 @@ def queue(request: HttpRequest) -> HttpResponse:
     if is_refresh and (unchanged := get_conditional_response(request, etag=etag)) is not None:
         unchanged.headers["ETag"] = etag
         return unchanged
-    if page.items:
+    if page.items or filters.text:
         seen = [str(item.exchange_id) for item in page.items]
-        audit(actor=user.username, action="queue.view", target=filters.tab, exchanges=seen)
+        audit(actor=user.username, action="queue.view", target=filters.tab, exchanges=seen, searched=bool(filters.text))
     now = timezone.now()
     context: dict[str, Any] = {
         "filters": filters,

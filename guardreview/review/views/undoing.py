@@ -71,6 +71,8 @@ def _outcome(review: Review) -> str:
     step = next_step(decision=decision, severity=review.item.severity, second_eyes=settings.SECOND_EYES, reviews=[review])
     if review.truth != Review.Truth.UNSURE and review.stage == ReviewItem.Stage.FIRST and isinstance(step, Open):
         return "A second pharmacist is asked before the block is overturned"
+    if review.truth != Review.Truth.UNSURE and review.stage == ReviewItem.Stage.SECOND:
+        return "It is settled, or goes to a lead if the first opinion differs"
     return presentation.outcome_words(review, decision)
 
 

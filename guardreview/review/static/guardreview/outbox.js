@@ -14,8 +14,14 @@ guard.outbox = (() => {
   const database = () => (opened ??= new Promise((resolve, reject) => {
     const request = indexedDB.open("guardreview", 1);
     request.onupgradeneeded = () => request.result.createObjectStore("kept", { keyPath: "key" });
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
+    request.onsuccess = () => {
+      request.result.onclose = () => { opened = undefined; }; // browsers close it now and then
+      resolve(request.result);
+    };
+    request.onerror = () => {
+      opened = undefined;
+      reject(request.error);
+    };
   }));
 
   async function store(mode, act) {
@@ -31,7 +37,11 @@ guard.outbox = (() => {
   // One's own, oldest first; whoever else's are too old are forgotten.
   async function mine() {
     const all = await store("readonly", (kept) => kept.getAll());
-    for (const entry of all) if (Date.now() - entry.at > KEEP_MS) await remove(entry.key);
+    for (const entry of all) {
+      if (Date.now() - entry.at <= KEEP_MS) continue;
+      await remove(entry.key);
+      if (entry.user === user) guard.toast("A decision was kept for twelve hours, could not be sent, and is dropped. Please decide that item again.", "error");
+    }
     return all.filter((entry) => entry.user === user && Date.now() - entry.at <= KEEP_MS).sort((a, b) => a.at - b.at);
   }
 
@@ -78,9 +88,13 @@ guard.outbox = (() => {
     }
     offline = false;
     signedOut = response.redirected || [401, 403].includes(response.status);
-    if (signedOut || response.status >= 500 || response.status === 429) return false;
+    if (signedOut || response.status === 429) return false;
+    if (response.status >= 500) return true; // it comes again, and the next one need not wait for it
+    // What stands in between may answer in the server's place: only the server's own words count.
+    const said = await response.json().catch(() => null);
+    if (response.ok ? said?.saved !== true : response.status !== 404 && typeof said?.page !== "string") return false;
     await remove(entry.key);
-    if (!response.ok) refused(response.status === 404 ? { page: "" } : await response.json().catch(() => ({ page: "" })));
+    if (!response.ok) refused(response.status === 404 ? { page: "" } : said);
     const { key, item } = entry;
     answered({ name: response.ok ? "outbox:saved" : "outbox:refused", key, item });
     tabs.postMessage({ name: response.ok ? "outbox:saved" : "outbox:refused", key, item });
@@ -134,7 +148,9 @@ guard.outbox = (() => {
   }
 
   async function leave(form) {
-    for (const entry of await mine()) await remove(entry.key);
+    try {
+      for (const entry of await mine()) await remove(entry.key);
+    } catch { /* without a store there is nothing to forget, and signing out must always work */ }
     form.dataset.cleared = "yes";
     form.requestSubmit();
   }

@@ -149,7 +149,7 @@ guard.spans = (() => {
   document.addEventListener("selectionchange", () => { latest = selected() ?? latest; });
   document.addEventListener("pointerup", (event) => {
     // What was selected is known only after the event.
-    if (event.pointerType === "mouse") setTimeout(() => field()?.form.elements.truth.value === "unsafe" && selected() && mark());
+    if (event.pointerType === "mouse") setTimeout(() => field()?.form.elements.truth.value === "unsafe" && !document.querySelector("[data-entered]").disabled && selected() && mark());
   });
   document.addEventListener("pointerdown", (event) => {
     if (event.target.closest("[data-mark-selection]")) event.preventDefault();

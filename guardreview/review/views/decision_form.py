@@ -74,7 +74,7 @@ def _undone(item: ReviewItem) -> dict[str, Any]:
             {
                 "categories": review.categories,
                 "severity": review.severity,
-                "spans": json.dumps(review.spans),
+                "spans": json.dumps([{"start": span["start"], "end": span["end"]} for span in review.spans]),
                 "corrected_answer": review.corrected_answer,
             }
             if review.truth == Review.Truth.UNSAFE

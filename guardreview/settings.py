@@ -318,6 +318,8 @@ AUDIT_RATES = {
     "near": env.float("GUARDREVIEW_AUDIT_NEAR", default=0.05),
 }
 BLIND_SHARE = env.float("GUARDREVIEW_BLIND_SHARE", default=0.1)
+if not (0 <= UNDO_S < float("inf") and CALIBRATION_EVERY >= 0 and PAUSE_AFTER >= 0):
+    raise ImproperlyConfigured("GUARDREVIEW_UNDO_S, GUARDREVIEW_CALIBRATION_EVERY and GUARDREVIEW_PAUSE_AFTER must be 0 or more")
 if not (0 < AUDIT_RATES["floor"] <= AUDIT_RATES["near"] <= 1 and 0 <= BLIND_SHARE <= 1):
     raise ImproperlyConfigured(
         "GUARDREVIEW_AUDIT_FLOOR must be above 0 and at most GUARDREVIEW_AUDIT_NEAR, and all shares at most 1"

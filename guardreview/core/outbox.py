@@ -62,12 +62,12 @@ def _deliver_one() -> bool:
             with transaction.atomic():
                 _handlers[event.topic](event.target)
         except Exception as error:
-            # One that cannot be handled must not keep the others waiting.
+            # One that cannot be handled must not keep the others waiting. Its message stays out of the log: it may quote a row.
             wait = min(2**event.attempts, MAX_BACKOFF_S)
             event.attempts = min(event.attempts + 1, 30)
             event.available_at = timezone.now() + timedelta(seconds=wait)
             event.save(update_fields=["attempts", "available_at"])
-            log.exception("outbox_failed", topic=event.topic, target=event.target, error=type(error).__name__)
+            log.error("outbox_failed", topic=event.topic, target=event.target, error=type(error).__name__)
         else:
             event.delete()
     return True

@@ -9,13 +9,13 @@ from guardreview.core.models import User
 from guardreview.core.roles import Act
 from guardreview.review.evidence import Mask, Piece, one_line, pieces
 from guardreview.review.guidelines import Guide, guidelines_for
+from guardreview.review.history import NAMELESS
 from guardreview.review.masking import masks
 from guardreview.review.models import Review
 from guardreview.review.presentation import display_name
 from guardreview.verdicts.models import ReviewItem
 
 Stage = ReviewItem.Stage
-SPEAKERS = {Stage.FIRST: "First pharmacist", Stage.SECOND: "Second pharmacist", Stage.ADJUDICATION: "Lead"}
 QUOTE_CHARS = 200
 
 
@@ -47,8 +47,7 @@ def _quote(response: str, hidden: Sequence[Mask], start: int, end: int) -> str:
 def adjudication_of(*, item: ReviewItem, reviews: Sequence[Review], response: str, user: User) -> Adjudication | None:
     """The round's disagreement for whoever may settle it, and once it is settled for every reader; else None.
 
-    `reviews`: the item's, with their reviewers. The item's view puts it into the page's context as `adjudication`, for
-    `review/_adjudication.html`.
+    `reviews`: the item's, with their reviewers.
     """
     settled = item.status == ReviewItem.Status.DECIDED
     of_round = [review for review in reviews if review.round == item.round and review.undone_at is None]
@@ -58,7 +57,7 @@ def adjudication_of(*, item: ReviewItem, reviews: Sequence[Review], response: st
     said = [
         Statement(
             review,
-            SPEAKERS[Stage(review.stage)],
+            NAMELESS[review.stage],
             display_name(review.reviewer) if settled else "",
             [_quote(response, hidden, span["start"], span["end"]) for span in review.spans],
             pieces(review.note, masks(review.note)),

@@ -42,7 +42,7 @@ def calibration_create(*, item: ReviewItem, user: User, explanation: str) -> Cal
     if not explanation:
         raise NoCalibration("Say why this is the truth: whoever decides the item reads it afterwards.")
     if len(explanation) > MAX_EXPLANATION:
-        raise NoCalibration("The explanation is longer than 4,000 characters.")
+        raise NoCalibration(f"The explanation is longer than {MAX_EXPLANATION:,} characters.")
     label = Label.objects.filter(exchange_id=item.exchange_id, is_current=True).first()
     if label is None or item.status != ReviewItem.Status.DECIDED or item.kind == ReviewItem.Kind.CALIBRATION:
         raise NoCalibration("Only a settled item can become a calibration item.")

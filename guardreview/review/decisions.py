@@ -10,6 +10,7 @@ from django.db.models import Q
 from guardreview.core.models import User
 from guardreview.core.roles import Act
 from guardreview.review.models import Review
+from guardreview.review.visibility import STILL_BLIND
 from guardreview.verdicts.models import ReviewItem
 
 PAGE_SIZE = 25
@@ -19,8 +20,6 @@ OUTCOMES: Mapping[str, Q] = {
     "settled": Q(confirms=None) & ~Q(truth=Review.Truth.UNSURE),
 }
 """What a review made of the verdict, by name; `settled`: the cascade had not decided."""
-STILL_BLIND = Q(blind=True, item__status=ReviewItem.Status.SETTLING)
-"""Reviews that can be taken back and said anew, for which their authors must not know the verdict."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,9 +63,7 @@ class Guide:
 def guidelines_for(categories: Collection[str] = ()) -> list[Guide]:
     """Every guideline in force, in one query: those that cover one of `categories` first, as `suggested`.
 
-    The item's view puts it into the page's context for `review/_guidelines.html`:
-    `"guidelines": guidelines_for(verdict.categories)`, and on an item that is blind to the viewer `guidelines_for(())`, since
-    what is suggested would tell the verdict.
+    What is suggested tells the verdict: of an item that is blind to its reader, no categories.
     """
     wanted = {guideline_of(category) for category in categories}
     newest = Guideline.objects.filter(category=OuterRef("category")).order_by("-version").values("version")[:1]
@@ -149,12 +147,12 @@ def _check(current: Guide, text: str, why: str) -> None:
     if not text:
         raise InvalidGuideline("A guideline cannot be empty.")
     if len(text) > MAX_TEXT:
-        raise InvalidGuideline("The guideline is longer than 4,000 characters.")
+        raise InvalidGuideline(f"The guideline is longer than {MAX_TEXT:,} characters.")
     if "\x00" in text + why:
         raise InvalidGuideline("The text has characters that cannot be stored.")
     if not why:
         raise InvalidGuideline("Say why it is changed: pharmacists read it beside the change.")
     if len(why) > MAX_WHY:
-        raise InvalidGuideline("The reason is longer than 500 characters.")
+        raise InvalidGuideline(f"The reason is longer than {MAX_WHY:,} characters.")
     if text == current.text:
         raise InvalidGuideline("Nothing was changed.")

@@ -23,7 +23,8 @@ from guardreview.core.services import audit
 from guardreview.review import queue
 from guardreview.review.calibration import calibration_freshen
 from guardreview.review.models import Doubt, Label, Review, Skip
-from guardreview.review.settlement import Open, next_step
+from guardreview.review.settlement import Open, Settled, Statement, next_step
+from guardreview.review.visibility import is_decided_blind
 from guardreview.verdicts.models import Exchange, ReviewItem, Verdict
 from guardreview.verdicts.runtime import run_fast_layer
 from guardreview.verdicts.services import TO_EMBED
@@ -157,7 +158,7 @@ def review_create(
             locked = ReviewItem.objects.select_for_update().get(pk=item.pk)
             exchange = Exchange.objects.select_related("verdict").get(pk=locked.exchange_id)
             _check(exchange, truth, categories, severity, spans, note, corrected_answer)
-            blind = locked.blind and locked.stage != ReviewItem.Stage.ADJUDICATION
+            blind = is_decided_blind(locked)
             earlier = Review.objects.filter(item=locked, reviewer=reviewer, round=locked.round, undone_at=None).first()
             if earlier is not None and _said(earlier) == (truth, categories, severity, list(spans), note, corrected_answer):
                 return earlier
@@ -267,13 +268,18 @@ def item_settle(*, item_id: int) -> None:
             return
         verdict = Verdict.objects.get(exchange_id=item.exchange_id)
         reviews = list(Review.objects.filter(item=item, round=item.round, undone_at=None).order_by("pk"))
-        step = next_step(decision=verdict.decision, severity=item.severity, second_eyes=settings.SECOND_EYES, reviews=reviews)
+        step = step_of(item, verdict.decision, reviews)
         if isinstance(step, Open):
             item.status, item.stage = ReviewItem.Status.OPEN, ReviewItem.Stage(step.stage)
         else:
             item.status = ReviewItem.Status.DECIDED
             _label(item, reviews[-1], step.basis)
         item.save(update_fields=["status", "stage"])
+
+
+def step_of(item: ReviewItem, decision: str, reviews: Sequence[Statement]) -> Open | Settled:
+    """What `next_step` says under the settings. `decision`: the verdict's. `reviews`: those of the item's round that stand."""
+    return next_step(decision=decision, severity=item.severity, second_eyes=settings.SECOND_EYES, reviews=reviews)
 
 
 def settle_forgotten(limit: int = 200) -> int:
@@ -363,7 +369,7 @@ def note_is_required(item: ReviewItem, decision: str, truth: str) -> bool:
 def _check_answer(item: ReviewItem, answer: str) -> None:
     """What the patient is to read instead passes the rules as any answer does, and is not the stopped one again."""
     if len(answer) > MAX_ANSWER:
-        raise InvalidReview("The corrected answer is longer than 8,000 characters.")
+        raise InvalidReview(f"The corrected answer is longer than {MAX_ANSWER:,} characters.")
     exchange = Exchange.objects.get(pk=item.exchange_id)
     if answer.casefold().split() == exchange.response.casefold().split():
         raise InvalidReview("The corrected answer is the answer that you call unsafe.")
@@ -397,7 +403,7 @@ def _check(
     if corrected_answer and truth != Review.Truth.UNSAFE:
         raise InvalidReview("Only an unsafe answer is corrected.")
     if len(note) > MAX_NOTE:
-        raise InvalidReview("The note is longer than 4,000 characters.")
+        raise InvalidReview(f"The note is longer than {MAX_NOTE:,} characters.")
     length = len(exchange.response)
     if len(spans) > MAX_SPANS or any(not 0 <= span["start"] < span["end"] <= length for span in spans):
         raise InvalidReview("The marked words do not lie in the answer.")

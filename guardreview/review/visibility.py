@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from django.db.models import Q
+
 from guardreview.core.models import User
 from guardreview.core.roles import Act
 from guardreview.review.models import Review
 from guardreview.verdicts.models import ReviewItem
 
 Status, Stage = ReviewItem.Status, ReviewItem.Stage
+STILL_BLIND = Q(blind=True, item__status=Status.SETTLING)
+"""Reviews that can be taken back and said anew, for which their authors must not know the verdict."""
+
+
+def is_still_blind(review: Review) -> bool:
+    """The same of one review, whose item is loaded."""
+    return review.blind and review.item.status == Status.SETTLING
+
+
+def is_decided_blind(item: ReviewItem) -> bool:
+    """Whether who decides the item now must not know the verdict."""
+    return item.blind and item.stage != Stage.ADJUDICATION
 
 
 def has_decided(item: ReviewItem, user: User, reviews: Iterable[Review]) -> bool:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Q
 from django.utils import timezone
 
 from classifiers.result import Severity
 from guardreview.core.models import User
 from guardreview.review.models import Review
-from guardreview.verdicts.models import ReviewItem
+from guardreview.review.visibility import STILL_BLIND
 
 PAUSE = timedelta(minutes=10)
 """So long without a decision counts as a pause."""
@@ -20,8 +19,7 @@ PAUSE = timedelta(minutes=10)
 def critical_on_end(*, user: User, since: datetime | None = None) -> int:
     """How many critical items this person has decided, after `since`, without a pause in between; at most `PAUSE_AFTER`."""
     # How severe a blind item is must not be told while its decision could be said anew.
-    settling = Q(blind=True, item__status=ReviewItem.Status.SETTLING)
-    reviews = Review.objects.filter(reviewer=user, undone_at=None).exclude(settling).order_by("-created_at")
+    reviews = Review.objects.filter(reviewer=user, undone_at=None).exclude(STILL_BLIND).order_by("-created_at")
     if since is not None:
         reviews = reviews.filter(created_at__gt=since)
     before, count = timezone.now(), 0

@@ -64,8 +64,7 @@ def calibration_new(request: HttpRequest, item_id: int) -> HttpResponse:
         else:
             messages.success(request, "Made. Every pharmacist will decide it once.")
             return redirect("calibration")
-    else:
-        audit(actor=user.username, action="item.view", target=f"exchange:{item.exchange_id}")
+    audit(actor=user.username, action="item.view", target=f"exchange:{item.exchange_id}")
     context = {
         "item": item,
         "label": label,

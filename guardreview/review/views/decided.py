@@ -21,6 +21,7 @@ from guardreview.review.forms import DecidedFilterForm
 from guardreview.review.masking import masked
 from guardreview.review.models import Label, Review
 from guardreview.review.queue import reopenable_items
+from guardreview.review.visibility import is_still_blind
 from guardreview.verdicts.models import ReviewItem
 
 
@@ -80,7 +81,7 @@ def _reopenable(user: User, reviews: Collection[Review]) -> frozenset[int]:
 
 def _row(review: Review, may_reopen: Collection[int]) -> dict[str, Any]:
     item, exchange = review.item, review.item.exchange
-    still_blind = review.blind and item.status == ReviewItem.Status.SETTLING
+    still_blind = is_still_blind(review)
     category = review.categories[0] if review.categories else item.category
     return {
         "review": review,

@@ -31,9 +31,10 @@ from guardreview.review.services import (
     item_release,
     item_skip,
     review_create,
+    step_of,
     turn_of,
 )
-from guardreview.review.settlement import Settled, next_step
+from guardreview.review.settlement import Settled
 from guardreview.review.views.item import at_the_item, item_page
 from guardreview.review.views.undoing import remember
 from guardreview.review.visibility import sees
@@ -136,8 +137,7 @@ def _both(item: ReviewItem, form: DecisionForm, user: User) -> dict[str, Any]:
 
 def _may_see(review: Review, item: ReviewItem, user: User, reviews: list[Review]) -> bool:
     """Whether this person may know it, or may at once since it settles the item: nobody is to decide it after it."""
-    decision = item.exchange.verdict.decision
-    step = next_step(decision=decision, severity=item.severity, second_eyes=settings.SECOND_EYES, reviews=reviews)
+    step = step_of(item, item.exchange.verdict.decision, reviews)
     # Of a blind item, that one statement settles it would tell something of the verdict.
     return sees(review, item, user, reviews) or (isinstance(step, Settled) and not item.blind)
 

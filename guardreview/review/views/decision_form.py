@@ -12,10 +12,11 @@ from django.utils import timezone
 
 from classifiers.result import CATEGORIES, Severity
 from guardreview.review import presentation
-from guardreview.review.consequences import consequences, is_hidden, note_needed, submit_words
+from guardreview.review.consequences import consequences, note_needed, submit_words
 from guardreview.review.forms import DecisionForm, opened_stamp
 from guardreview.review.models import Review
 from guardreview.review.services import turn_of
+from guardreview.review.visibility import is_decided_blind
 from guardreview.verdicts.models import ReviewItem, Verdict
 
 TRUTHS = (
@@ -30,7 +31,7 @@ def decision_context(item: ReviewItem, verdict: Verdict, form: DecisionForm | No
 
     Nothing in it tells the verdict of a blind item.
     """
-    hidden = is_hidden(item)
+    hidden = is_decided_blind(item)
     suggested = [] if hidden else [category for category in verdict.categories if category in CATEGORIES]
     said = _sent(cast(QueryDict, form.data)) if form is not None else _undone(item)
     needed = note_needed(item, verdict.decision)

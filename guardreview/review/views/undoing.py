@@ -18,8 +18,9 @@ from guardreview.core.models import User
 from guardreview.core.roles import Act, requires
 from guardreview.review import presentation
 from guardreview.review.models import Review
-from guardreview.review.services import TooLate, item_release, item_reopen, review_undo
-from guardreview.review.settlement import Open, next_step
+from guardreview.review.services import TooLate, item_release, item_reopen, review_undo, step_of
+from guardreview.review.settlement import Open
+from guardreview.review.visibility import is_still_blind
 from guardreview.verdicts.models import ReviewItem
 
 JUST_DECIDED = "just_decided"
@@ -60,7 +61,7 @@ def just_saved(request: HttpRequest) -> Saved | None:
         return None
     if review.item.kind == ReviewItem.Kind.CALIBRATION:
         return _calibrated(review)
-    if review.blind and review.item.status == ReviewItem.Status.SETTLING:
+    if is_still_blind(review):
         # It can still be undone and said anew, which would no longer be blind.
         return Saved("Saved.", review.pk, seconds)
     return Saved(f"Saved. {_outcome(review)}.", review.pk, seconds)
@@ -68,7 +69,7 @@ def just_saved(request: HttpRequest) -> Saved | None:
 
 def _outcome(review: Review) -> str:
     decision = review.item.exchange.verdict.decision
-    step = next_step(decision=decision, severity=review.item.severity, second_eyes=settings.SECOND_EYES, reviews=[review])
+    step = step_of(review.item, decision, [review])
     if review.truth != Review.Truth.UNSURE and review.stage == ReviewItem.Stage.FIRST and isinstance(step, Open):
         return "A second pharmacist is asked before the block is overturned"
     if review.truth != Review.Truth.UNSURE and review.stage == ReviewItem.Stage.SECOND:

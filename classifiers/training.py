@@ -29,7 +29,7 @@ SCALE = 20.0
 MIN_POSITIVES = 12
 """A category with fewer training examples gets no score of its own."""
 REGULARISATION = (0.0001, 0.0003, 0.001, 0.003, 0.01)
-FACTS_REGULARISATION = 0.3
+FACTS_REGULARISATION = 0.03
 ROUNDS = 2
 """Of choosing each response's worst window by the head of the round before."""
 NEEDED = ("train", "validation", "calibration", "test")

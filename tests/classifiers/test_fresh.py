@@ -56,6 +56,6 @@ def test_no_more_is_let_through_or_stopped_than_the_bars_say(
 
 def test_what_is_safe_is_not_all_sent_on(decisions: dict[str, Counter[Decision]]) -> None:
     """The bar is at most 20 % sent on; docs/training.md says where it stands. This guards what was reached."""
-    for kind, least in (("hard", 0.8), ("safe_chat", 0.7), ("professional", 0.45), ("lookalike", 0.65)):
+    for kind, least in (("hard", 0.8), ("safe_chat", 0.75), ("professional", 0.25), ("lookalike", 0.75)):
         counts = decisions[kind]
         assert counts[Decision.ALLOW] / counts.total() >= least, kind

@@ -35,7 +35,7 @@ from guardreview.api.selectors import (
 from guardreview.api.serializers import ChatInput, ExchangeInput, ExchangePageInput, LabelPageInput
 from guardreview.core.services import audit
 from guardreview.core.streaming import stream
-from guardreview.learning.services import labels_export
+from guardreview.learning.exports import labels_export
 from guardreview.review.selectors import label_of
 from guardreview.verdicts.models import Exchange
 from guardreview.verdicts.services import exchange_submit

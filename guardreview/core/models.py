@@ -25,6 +25,9 @@ class User(AbstractUser):
     """A person with one role. What the role may do is in `roles.MAY` and nowhere else."""
 
     role = models.CharField(max_length=20, choices=Role.choices, default=Role.PHARMACIST)
+    judges_models = models.BooleanField(
+        default=False, help_text="Whether labels that this person took part in judge new models. They never train one then."
+    )
     preferences = models.JSONField(default=dict, blank=True, help_text="How this person likes the pages: keys, for one.")
 
     objects = UserManager()  # type: ignore[misc]

@@ -2,15 +2,15 @@
 
 from django.urls import path
 
-from guardreview.learning import views
+from guardreview.learning.views import labels, models, training
 
 urlpatterns = [
-    path("labels", views.labels, name="labels-page"),
-    path("labels/download", views.labels_download, name="labels-download"),
-    path("models", views.models, name="models"),
-    path("models/<str:version>", views.model, name="model"),
-    path("models/<str:version>/activate", views.model_activate, name="model-activate"),
-    path("training", views.training_start, name="training-start"),
-    path("training/new", views.training_new, name="training-new"),
-    path("training/runs", views.training_runs, name="training-runs"),
+    path("labels", labels.labels, name="labels-page"),
+    path("labels/download", labels.labels_download, name="labels-download"),
+    path("models", models.models, name="models"),
+    path("models/<str:version>", models.model, name="model"),
+    path("models/<str:version>/activate", models.model_activate, name="model-activate"),
+    path("training", training.training_start, name="training-start"),
+    path("training/new", training.training_new, name="training-new"),
+    path("training/runs", training.training_runs, name="training-runs"),
 ]

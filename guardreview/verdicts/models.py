@@ -37,6 +37,11 @@ class Policy(models.Model):
     layers = models.JSONField(default=default_layers)
     judge_min_confidence = models.FloatField(default=0.7, validators=[MinValueValidator(0), MaxValueValidator(1)])
     judge_model = models.CharField(max_length=100, blank=True, help_text="Empty: the model of the server's settings.")
+    learning_share = models.FloatField(
+        default=0,
+        validators=[MinValueValidator(0), MaxValueValidator(0.2)],
+        help_text="The share of allowed answers that are drawn for review because most can be learnt from them, on average.",
+    )
     note = models.CharField(max_length=500, blank=True, help_text="Why this policy was made.")
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT)
@@ -137,10 +142,11 @@ class CustomRule(models.Model):
 
 
 class ModelVersion(models.Model):
-    """A trained classifier: its bundle lies in `MODELS_DIR/version`. One is active."""
+    """A trained classifier: its bundle lies in `MODELS_DIR/version`. One is active; one may score beside it, in its shadow."""
 
     class Stage(models.TextChoices):
         CANDIDATE = "candidate"
+        SHADOW = "shadow"
         ACTIVE = "active"
         RETIRED = "retired"
 
@@ -155,6 +161,7 @@ class ModelVersion(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["stage"], condition=Q(stage="active"), name="one_active_model"),
+            models.UniqueConstraint(fields=["stage"], condition=Q(stage="shadow"), name="one_shadow_model"),
         ]
 
     def __str__(self) -> str:
@@ -194,6 +201,7 @@ class Exchange(models.Model):
         indexes = [
             models.Index(fields=["enqueued_at"], condition=~Q(status="decided"), name="undecided_by_age"),
             models.Index(fields=["app", "-created_at"], name="exchange_by_app"),
+            models.Index(fields=["id", "app"], name="exchanges_with_app"),
         ]
 
     def __str__(self) -> str:
@@ -231,6 +239,31 @@ class LayerResult(models.Model):
         return f"{self.layer}: {self.category}"
 
 
+class ShadowResult(models.Model):
+    """What a model or a policy in the shadow would have decided of an exchange by the fast layers. It has no effect."""
+
+    exchange = models.ForeignKey(Exchange, on_delete=models.CASCADE, related_name="shadow_results")
+    model = models.ForeignKey(ModelVersion, null=True, on_delete=models.CASCADE, related_name="shadow_results")
+    policy = models.ForeignKey(Policy, null=True, on_delete=models.CASCADE, related_name="shadow_results")
+    p_unsafe = models.FloatField(null=True, help_text="None: it failed.")
+    scores = models.JSONField(default=dict)
+    served = models.CharField(max_length=10, help_text="What the fast layers decided that served: allow, block, or judge.")
+    decision = models.CharField(max_length=10, help_text="What these would have: allow, block, or judge.")
+    differs = models.BooleanField()
+    latency_ms = models.FloatField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["exchange", "model"], condition=Q(policy=None), name="one_shadow_result_per_model"),
+            models.UniqueConstraint(fields=["exchange", "policy"], condition=Q(model=None), name="one_shadow_result_per_policy"),
+        ]
+        indexes = [models.Index(fields=["model", "policy", "-created_at"], condition=Q(differs=True), name="shadow_differences")]
+
+    def __str__(self) -> str:
+        return f"{self.served} became {self.decision}"
+
+
 class Verdict(models.Model):
     """The cascade's final word on an exchange. Never edited; what pharmacists say of it stands beside it."""
 
@@ -253,7 +286,10 @@ class Verdict(models.Model):
     decided_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        indexes = [models.Index(fields=["-decided_at"], name="verdict_by_age")]
+        indexes = [
+            models.Index(fields=["-decided_at"], name="verdict_by_age"),
+            models.Index(fields=["decision", "decided_at", "audit_probability", "exchange"], name="verdicts_by_decision"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.decision}: {self.category}"

@@ -17,7 +17,8 @@ from django.test import AsyncClient, Client
 from classifiers.encoder.bundle import InvalidBundle
 from guardreview.core.models import AuditEvent, User
 from guardreview.learning.models import TrainingRun
-from guardreview.review.services import item_lease, review_create
+from guardreview.review.leases import item_lease
+from guardreview.review.services import review_create
 from guardreview.verdicts.models import ModelVersion
 from tests import scenes
 

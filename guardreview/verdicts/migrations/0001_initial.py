@@ -10,161 +10,269 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('core', '0001_initial'),
+        ("core", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='ModelVersion',
+            name="ModelVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('version', models.CharField(max_length=40, unique=True)),
-                ('stage', models.CharField(choices=[('candidate', 'Candidate'), ('active', 'Active'), ('retired', 'Retired')], default='candidate', max_length=10)),
-                ('corpus_hash', models.CharField(blank=True, max_length=64)),
-                ('labels_used', models.PositiveIntegerField(default=0)),
-                ('metrics', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('activated_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("version", models.CharField(max_length=40, unique=True)),
+                (
+                    "stage",
+                    models.CharField(
+                        choices=[("candidate", "Candidate"), ("active", "Active"), ("retired", "Retired")],
+                        default="candidate",
+                        max_length=10,
+                    ),
+                ),
+                ("corpus_hash", models.CharField(blank=True, max_length=64)),
+                ("labels_used", models.PositiveIntegerField(default=0)),
+                ("metrics", models.JSONField(default=dict)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("activated_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'constraints': [models.UniqueConstraint(condition=models.Q(('stage', 'active')), fields=('stage',), name='one_active_model')],
+                "constraints": [
+                    models.UniqueConstraint(condition=models.Q(("stage", "active")), fields=("stage",), name="one_active_model")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Policy',
+            name="Policy",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('thresholds', models.JSONField(help_text='{"default": {"block_at": 0.9, "allow_below": 0.1}, category: {...}}')),
-                ('layers', models.JSONField(default=guardreview.verdicts.models.default_layers)),
-                ('judge_min_confidence', models.FloatField(default=0.7, validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1)])),
-                ('judge_model', models.CharField(blank=True, help_text="Empty: the model of the server's settings.", max_length=100)),
-                ('note', models.CharField(blank=True, help_text='Why this policy was made.', max_length=500)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('is_active', models.BooleanField(default=False)),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("thresholds", models.JSONField(help_text='{"default": {"block_at": 0.9, "allow_below": 0.1}, category: {...}}')),
+                ("layers", models.JSONField(default=guardreview.verdicts.models.default_layers)),
+                (
+                    "judge_min_confidence",
+                    models.FloatField(
+                        default=0.7,
+                        validators=[django.core.validators.MinValueValidator(0), django.core.validators.MaxValueValidator(1)],
+                    ),
+                ),
+                (
+                    "judge_model",
+                    models.CharField(blank=True, help_text="Empty: the model of the server's settings.", max_length=100),
+                ),
+                ("note", models.CharField(blank=True, help_text="Why this policy was made.", max_length=500)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("is_active", models.BooleanField(default=False)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'policies',
+                "verbose_name_plural": "policies",
             },
         ),
         migrations.CreateModel(
-            name='Exchange',
+            name="Exchange",
             fields=[
-                ('id', models.UUIDField(default=uuid6.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('query', models.TextField()),
-                ('response', models.TextField()),
-                ('conversation_id', models.CharField(blank=True, db_index=True, max_length=200)),
-                ('metadata', models.JSONField(default=dict)),
-                ('idempotency_key', models.CharField(blank=True, max_length=200, null=True)),
-                ('body_digest', models.CharField(max_length=64)),
-                ('status', models.CharField(choices=[('pending', 'waiting for the fast layers'), ('judging', 'waiting for the judge'), ('decided', 'decided')], default='pending', max_length=10)),
-                ('attempts', models.PositiveSmallIntegerField(default=0, help_text='How often a worker began on it.')),
-                ('sweeps', models.PositiveSmallIntegerField(default=0, help_text='How often it was enqueued again.')),
-                ('enqueued_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('app', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='exchanges', to='core.app')),
-                ('policy', models.ForeignKey(help_text='The policy that its first layer ran under.', null=True, on_delete=django.db.models.deletion.PROTECT, to='verdicts.policy')),
+                ("id", models.UUIDField(default=uuid6.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("query", models.TextField()),
+                ("response", models.TextField()),
+                ("conversation_id", models.CharField(blank=True, db_index=True, max_length=200)),
+                ("metadata", models.JSONField(default=dict)),
+                ("idempotency_key", models.CharField(blank=True, max_length=200, null=True)),
+                ("body_digest", models.CharField(max_length=64)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "waiting for the fast layers"),
+                            ("judging", "waiting for the judge"),
+                            ("decided", "decided"),
+                        ],
+                        default="pending",
+                        max_length=10,
+                    ),
+                ),
+                ("attempts", models.PositiveSmallIntegerField(default=0, help_text="How often a worker began on it.")),
+                ("sweeps", models.PositiveSmallIntegerField(default=0, help_text="How often it was enqueued again.")),
+                ("enqueued_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("app", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="exchanges", to="core.app")),
+                (
+                    "policy",
+                    models.ForeignKey(
+                        help_text="The policy that its first layer ran under.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="verdicts.policy",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='ReviewItem',
+            name="ReviewItem",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('blocked', 'Blocked'), ('held', 'Held'), ('second_opinion', 'second opinion')], max_length=20)),
-                ('status', models.CharField(choices=[('open', 'Open'), ('decided', 'Decided')], default='open', max_length=10)),
-                ('severity', models.CharField(choices=[('critical', 'critical'), ('major', 'major'), ('minor', 'minor')], max_length=10)),
-                ('category', models.CharField(max_length=60)),
-                ('due_at', models.DateTimeField(help_text="The queue's order: when a pharmacist must have decided, by severity.")),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('lease_token', models.UUIDField(blank=True, null=True)),
-                ('lease_expires_at', models.DateTimeField(blank=True, null=True)),
-                ('exchange', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='review_item', to='verdicts.exchange')),
-                ('leased_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='leased_items', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("blocked", "Blocked"), ("held", "Held"), ("second_opinion", "second opinion")], max_length=20
+                    ),
+                ),
+                ("status", models.CharField(choices=[("open", "Open"), ("decided", "Decided")], default="open", max_length=10)),
+                (
+                    "severity",
+                    models.CharField(choices=[("critical", "critical"), ("major", "major"), ("minor", "minor")], max_length=10),
+                ),
+                ("category", models.CharField(max_length=60)),
+                (
+                    "due_at",
+                    models.DateTimeField(help_text="The queue's order: when a pharmacist must have decided, by severity."),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("lease_token", models.UUIDField(blank=True, null=True)),
+                ("lease_expires_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "exchange",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="review_item", to="verdicts.exchange"
+                    ),
+                ),
+                (
+                    "leased_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="leased_items",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Verdict',
+            name="Verdict",
             fields=[
-                ('exchange', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='verdict', serialize=False, to='verdicts.exchange')),
-                ('decision', models.CharField(choices=[('allow', 'allow'), ('block', 'block'), ('hold', 'hold')], max_length=10)),
-                ('category', models.CharField(max_length=60)),
-                ('categories', models.JSONField(default=list)),
-                ('severity', models.CharField(blank=True, choices=[('critical', 'critical'), ('major', 'major'), ('minor', 'minor')], max_length=10)),
-                ('reason', models.TextField()),
-                ('confidence', models.FloatField()),
-                ('layer', models.CharField(blank=True, choices=[('rules', 'rules'), ('finetuned', 'finetuned'), ('judge', 'judge')], max_length=10)),
-                ('versions', models.JSONField(default=dict, help_text='Of every layer that ran: rule set, model, prompt.')),
-                ('latency_ms', models.FloatField(help_text='Spent in the layers.')),
-                ('cost_usd', models.FloatField(default=0)),
-                ('decided_at', models.DateTimeField(auto_now_add=True)),
-                ('policy', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='verdicts.policy')),
+                (
+                    "exchange",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="verdict",
+                        serialize=False,
+                        to="verdicts.exchange",
+                    ),
+                ),
+                ("decision", models.CharField(choices=[("allow", "allow"), ("block", "block"), ("hold", "hold")], max_length=10)),
+                ("category", models.CharField(max_length=60)),
+                ("categories", models.JSONField(default=list)),
+                (
+                    "severity",
+                    models.CharField(
+                        blank=True, choices=[("critical", "critical"), ("major", "major"), ("minor", "minor")], max_length=10
+                    ),
+                ),
+                ("reason", models.TextField()),
+                ("confidence", models.FloatField()),
+                (
+                    "layer",
+                    models.CharField(
+                        blank=True, choices=[("rules", "rules"), ("finetuned", "finetuned"), ("judge", "judge")], max_length=10
+                    ),
+                ),
+                ("versions", models.JSONField(default=dict, help_text="Of every layer that ran: rule set, model, prompt.")),
+                ("latency_ms", models.FloatField(help_text="Spent in the layers.")),
+                ("cost_usd", models.FloatField(default=0)),
+                ("decided_at", models.DateTimeField(auto_now_add=True)),
+                ("policy", models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to="verdicts.policy")),
             ],
         ),
         migrations.CreateModel(
-            name='LayerResult',
+            name="LayerResult",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('layer', models.CharField(choices=[('rules', 'rules'), ('finetuned', 'finetuned'), ('judge', 'judge')], max_length=10)),
-                ('is_safe', models.BooleanField()),
-                ('category', models.CharField(max_length=60)),
-                ('categories', models.JSONField(default=list)),
-                ('severity', models.CharField(blank=True, choices=[('critical', 'critical'), ('major', 'major'), ('minor', 'minor')], max_length=10)),
-                ('reason', models.TextField()),
-                ('confidence', models.FloatField()),
-                ('scores', models.JSONField(default=dict)),
-                ('evidence', models.JSONField(default=list)),
-                ('escalate', models.BooleanField(default=False)),
-                ('version', models.CharField(blank=True, max_length=120)),
-                ('latency_ms', models.FloatField()),
-                ('cost_usd', models.FloatField(default=0)),
-                ('error', models.CharField(blank=True, max_length=500)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('exchange', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='layer_results', to='verdicts.exchange')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "layer",
+                    models.CharField(choices=[("rules", "rules"), ("finetuned", "finetuned"), ("judge", "judge")], max_length=10),
+                ),
+                ("is_safe", models.BooleanField()),
+                ("category", models.CharField(max_length=60)),
+                ("categories", models.JSONField(default=list)),
+                (
+                    "severity",
+                    models.CharField(
+                        blank=True, choices=[("critical", "critical"), ("major", "major"), ("minor", "minor")], max_length=10
+                    ),
+                ),
+                ("reason", models.TextField()),
+                ("confidence", models.FloatField()),
+                ("scores", models.JSONField(default=dict)),
+                ("evidence", models.JSONField(default=list)),
+                ("escalate", models.BooleanField(default=False)),
+                ("version", models.CharField(blank=True, max_length=120)),
+                ("latency_ms", models.FloatField()),
+                ("cost_usd", models.FloatField(default=0)),
+                ("error", models.CharField(blank=True, max_length=500)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "exchange",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="layer_results", to="verdicts.exchange"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['pk'],
-                'constraints': [models.UniqueConstraint(fields=('exchange', 'layer'), name='one_result_per_layer')],
+                "ordering": ["pk"],
+                "constraints": [models.UniqueConstraint(fields=("exchange", "layer"), name="one_result_per_layer")],
             },
         ),
         migrations.AddConstraint(
-            model_name='policy',
-            constraint=models.UniqueConstraint(condition=models.Q(('is_active', True)), fields=('is_active',), name='one_active_policy'),
+            model_name="policy",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("is_active", True)), fields=("is_active",), name="one_active_policy"
+            ),
         ),
         migrations.AddIndex(
-            model_name='exchange',
-            index=models.Index(condition=models.Q(('status', 'decided'), _negated=True), fields=['enqueued_at'], name='undecided_by_age'),
+            model_name="exchange",
+            index=models.Index(
+                condition=models.Q(("status", "decided"), _negated=True), fields=["enqueued_at"], name="undecided_by_age"
+            ),
         ),
         migrations.AddIndex(
-            model_name='exchange',
-            index=models.Index(fields=['app', '-created_at'], name='exchange_by_app'),
+            model_name="exchange",
+            index=models.Index(fields=["app", "-created_at"], name="exchange_by_app"),
         ),
         migrations.AddConstraint(
-            model_name='exchange',
-            constraint=models.UniqueConstraint(fields=('app', 'idempotency_key'), name='one_exchange_per_idempotency_key'),
+            model_name="exchange",
+            constraint=models.UniqueConstraint(fields=("app", "idempotency_key"), name="one_exchange_per_idempotency_key"),
         ),
         migrations.AddIndex(
-            model_name='reviewitem',
-            index=models.Index(condition=models.Q(('status', 'open')), fields=['due_at', 'id'], name='open_items_by_deadline'),
+            model_name="reviewitem",
+            index=models.Index(condition=models.Q(("status", "open")), fields=["due_at", "id"], name="open_items_by_deadline"),
         ),
         migrations.AddIndex(
-            model_name='reviewitem',
-            index=models.Index(condition=models.Q(('status', 'open')), fields=['category', 'due_at', 'id'], name='open_items_by_category'),
+            model_name="reviewitem",
+            index=models.Index(
+                condition=models.Q(("status", "open")), fields=["category", "due_at", "id"], name="open_items_by_category"
+            ),
         ),
         migrations.AddIndex(
-            model_name='reviewitem',
-            index=models.Index(condition=models.Q(('status', 'open')), fields=['severity', 'due_at', 'id'], name='open_items_by_severity'),
+            model_name="reviewitem",
+            index=models.Index(
+                condition=models.Q(("status", "open")), fields=["severity", "due_at", "id"], name="open_items_by_severity"
+            ),
         ),
         migrations.AddIndex(
-            model_name='reviewitem',
-            index=models.Index(condition=models.Q(('status', 'open')), fields=['kind', 'due_at', 'id'], name='open_items_by_kind'),
+            model_name="reviewitem",
+            index=models.Index(
+                condition=models.Q(("status", "open")), fields=["kind", "due_at", "id"], name="open_items_by_kind"
+            ),
         ),
         migrations.AddIndex(
-            model_name='verdict',
-            index=models.Index(fields=['-decided_at'], name='verdict_by_age'),
+            model_name="verdict",
+            index=models.Index(fields=["-decided_at"], name="verdict_by_age"),
         ),
     ]

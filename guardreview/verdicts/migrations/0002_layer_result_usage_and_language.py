@@ -4,25 +4,24 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('verdicts', '0001_initial'),
+        ("verdicts", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='layerresult',
-            name='input_tokens',
+            model_name="layerresult",
+            name="input_tokens",
             field=models.PositiveIntegerField(default=0),
         ),
         migrations.AddField(
-            model_name='layerresult',
-            name='language',
+            model_name="layerresult",
+            name="language",
             field=models.CharField(blank=True, max_length=8),
         ),
         migrations.AddField(
-            model_name='layerresult',
-            name='output_tokens',
+            model_name="layerresult",
+            name="output_tokens",
             field=models.PositiveIntegerField(default=0),
         ),
     ]

@@ -7,37 +7,65 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('verdicts', '0002_layer_result_usage_and_language'),
+        ("verdicts", "0002_layer_result_usage_and_language"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='CustomRule',
+            name="CustomRule",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('identifier', models.CharField(max_length=50, validators=[django.core.validators.RegexValidator('^[a-z][a-z0-9_-]*\\Z', 'Lower-case letters, digits, _ and -, a letter first.')])),
-                ('version', models.PositiveIntegerField(default=1)),
-                ('category', models.CharField(max_length=60)),
-                ('severity', models.CharField(choices=[('critical', 'critical'), ('major', 'major'), ('minor', 'minor')], max_length=10)),
-                ('action', models.CharField(choices=[('block', 'block'), ('escalate', 'escalate')], max_length=10)),
-                ('confidence', models.FloatField(default=0.95, validators=[django.core.validators.MinValueValidator(0.01), django.core.validators.MaxValueValidator(1)])),
-                ('patterns', models.JSONField(default=list)),
-                ('unless', models.JSONField(blank=True, default=list)),
-                ('negation', models.BooleanField(default=True)),
-                ('lang', models.CharField(default='en', max_length=8)),
-                ('must_match', models.JSONField(default=list)),
-                ('must_not_match', models.JSONField(default=list)),
-                ('note', models.CharField(blank=True, max_length=500)),
-                ('is_active', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('created_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "identifier",
+                    models.CharField(
+                        max_length=50,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z][a-z0-9_-]*\\Z", "Lower-case letters, digits, _ and -, a letter first."
+                            )
+                        ],
+                    ),
+                ),
+                ("version", models.PositiveIntegerField(default=1)),
+                ("category", models.CharField(max_length=60)),
+                (
+                    "severity",
+                    models.CharField(choices=[("critical", "critical"), ("major", "major"), ("minor", "minor")], max_length=10),
+                ),
+                ("action", models.CharField(choices=[("block", "block"), ("escalate", "escalate")], max_length=10)),
+                (
+                    "confidence",
+                    models.FloatField(
+                        default=0.95,
+                        validators=[django.core.validators.MinValueValidator(0.01), django.core.validators.MaxValueValidator(1)],
+                    ),
+                ),
+                ("patterns", models.JSONField(default=list)),
+                ("unless", models.JSONField(blank=True, default=list)),
+                ("negation", models.BooleanField(default=True)),
+                ("lang", models.CharField(default="en", max_length=8)),
+                ("must_match", models.JSONField(default=list)),
+                ("must_not_match", models.JSONField(default=list)),
+                ("note", models.CharField(blank=True, max_length=500)),
+                ("is_active", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'rule',
-                'constraints': [models.UniqueConstraint(fields=('identifier', 'version'), name='one_row_per_rule_version'), models.UniqueConstraint(condition=models.Q(('is_active', True)), fields=('identifier',), name='one_active_version_per_rule')],
+                "verbose_name": "rule",
+                "constraints": [
+                    models.UniqueConstraint(fields=("identifier", "version"), name="one_row_per_rule_version"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("is_active", True)), fields=("identifier",), name="one_active_version_per_rule"
+                    ),
+                ],
             },
         ),
     ]

@@ -18,80 +18,96 @@ def items_know_their_layer(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('verdicts', '0003_custom_rules'),
+        ("verdicts", "0003_custom_rules"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='exchange',
-            name='patient_waiting',
-            field=models.BooleanField(default=True, help_text='Whether somebody is waiting for the answer.'),
+            model_name="exchange",
+            name="patient_waiting",
+            field=models.BooleanField(default=True, help_text="Whether somebody is waiting for the answer."),
         ),
         migrations.AddField(
-            model_name='reviewitem',
-            name='blind',
-            field=models.BooleanField(default=False, help_text='The verdict is hidden until it is decided.'),
+            model_name="reviewitem",
+            name="blind",
+            field=models.BooleanField(default=False, help_text="The verdict is hidden until it is decided."),
         ),
         migrations.AddField(
-            model_name='reviewitem',
-            name='inclusion_probability',
-            field=models.FloatField(default=1.0, help_text='With which the exchange came before a pharmacist; 1 for all that is stopped.'),
+            model_name="reviewitem",
+            name="inclusion_probability",
+            field=models.FloatField(
+                default=1.0, help_text="With which the exchange came before a pharmacist; 1 for all that is stopped."
+            ),
         ),
         migrations.AddField(
-            model_name='reviewitem',
-            name='language',
+            model_name="reviewitem",
+            name="language",
             field=models.CharField(blank=True, max_length=8),
         ),
         migrations.AddField(
-            model_name='reviewitem',
-            name='layer',
-            field=models.CharField(blank=True, choices=[('rules', 'rules'), ('finetuned', 'finetuned'), ('judge', 'judge')], max_length=10),
+            model_name="reviewitem",
+            name="layer",
+            field=models.CharField(
+                blank=True, choices=[("rules", "rules"), ("finetuned", "finetuned"), ("judge", "judge")], max_length=10
+            ),
         ),
         migrations.AddField(
-            model_name='reviewitem',
-            name='reasons',
-            field=models.JSONField(default=list, help_text='What moved its deadline forward.'),
+            model_name="reviewitem",
+            name="reasons",
+            field=models.JSONField(default=list, help_text="What moved its deadline forward."),
         ),
         migrations.AddField(
-            model_name='reviewitem',
-            name='round',
-            field=models.PositiveSmallIntegerField(default=1, help_text='One more each time it is reopened.'),
+            model_name="reviewitem",
+            name="round",
+            field=models.PositiveSmallIntegerField(default=1, help_text="One more each time it is reopened."),
         ),
         migrations.AddField(
-            model_name='reviewitem',
-            name='stage',
-            field=models.CharField(choices=[('first', 'First'), ('second', 'Second'), ('adjudication', 'Adjudication')], default='first', max_length=12),
+            model_name="reviewitem",
+            name="stage",
+            field=models.CharField(
+                choices=[("first", "First"), ("second", "Second"), ("adjudication", "Adjudication")],
+                default="first",
+                max_length=12,
+            ),
         ),
         migrations.AddField(
-            model_name='verdict',
-            name='audit_probability',
-            field=models.FloatField(help_text='With which this allowed answer was to be drawn for audit. Null: it was stopped.', null=True),
+            model_name="verdict",
+            name="audit_probability",
+            field=models.FloatField(
+                help_text="With which this allowed answer was to be drawn for audit. Null: it was stopped.", null=True
+            ),
         ),
         migrations.AlterField(
-            model_name='reviewitem',
-            name='due_at',
+            model_name="reviewitem",
+            name="due_at",
             field=models.DateTimeField(help_text="The queue's order: when a pharmacist must have decided."),
         ),
         migrations.AlterField(
-            model_name='reviewitem',
-            name='kind',
-            field=models.CharField(choices=[('blocked', 'Blocked'), ('held', 'Held'), ('audit', 'Audit'), ('calibration', 'Calibration')], max_length=20),
+            model_name="reviewitem",
+            name="kind",
+            field=models.CharField(
+                choices=[("blocked", "Blocked"), ("held", "Held"), ("audit", "Audit"), ("calibration", "Calibration")],
+                max_length=20,
+            ),
         ),
         migrations.AlterField(
-            model_name='reviewitem',
-            name='status',
-            field=models.CharField(choices=[('open', 'Open'), ('settling', 'Settling'), ('decided', 'Decided')], default='open', max_length=10),
+            model_name="reviewitem",
+            name="status",
+            field=models.CharField(
+                choices=[("open", "Open"), ("settling", "Settling"), ("decided", "Decided")], default="open", max_length=10
+            ),
         ),
         migrations.AddIndex(
-            model_name='reviewitem',
-            index=models.Index(condition=models.Q(('status', 'open')), fields=['stage', 'due_at', 'id'], name='open_items_by_stage'),
+            model_name="reviewitem",
+            index=models.Index(
+                condition=models.Q(("status", "open")), fields=["stage", "due_at", "id"], name="open_items_by_stage"
+            ),
         ),
         migrations.AddIndex(
-            model_name='reviewitem',
-            index=models.Index(condition=models.Q(('leased_by__isnull', False)), fields=['leased_by'], name='leased_items'),
+            model_name="reviewitem",
+            index=models.Index(condition=models.Q(("leased_by__isnull", False)), fields=["leased_by"], name="leased_items"),
         ),
         migrations.RunPython(second_opinions_become_a_stage, migrations.RunPython.noop),
         migrations.RunPython(items_know_their_layer, migrations.RunPython.noop),

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from guardreview.core.models import App
-from guardreview.learning.services import EXPORT_FORMATS, labels_export
+from guardreview.learning.exports import EXPORT_FORMATS, labels_export
 
 
 class Command(BaseCommand):

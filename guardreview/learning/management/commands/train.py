@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from classifiers.encoder.bundle import SHIPPED_HEAD, InvalidBundle
 from classifiers.examples import InvalidExample
 from classifiers.model_card import ship
-from guardreview.learning.services import adapter_train, corpus_train, labels_train
+from guardreview.learning.training_runs import adapter_train, corpus_train, labels_train
 
 
 class Command(BaseCommand):

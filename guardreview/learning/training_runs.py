@@ -1,13 +1,10 @@
-"""Every write of `learning`: labels go out, a training run turns them into a candidate model version."""
+"""Training runs: labels turn into a candidate model version."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,6 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from classifiers.encoder import adapter
@@ -24,16 +20,14 @@ from classifiers.encoder.embedding_cache import CorpusEncoder
 from classifiers.encoder.encoder import Encoder
 from classifiers.examples import REVIEW, Example, InvalidExample, load_corpus
 from classifiers.training import TrainedHead, train_head
-from guardreview.core.models import App, User
+from guardreview.core.models import User
 from guardreview.core.services import audit
 from guardreview.learning.models import TrainingRun
-from guardreview.review.models import Label
-from guardreview.review.selectors import LabelRow, label_rows, labels
+from guardreview.review.selectors import label_rows, labels
 from guardreview.verdicts.models import ModelVersion
 from guardreview.verdicts.services import model_version_register
 
 log = structlog.get_logger(__name__)
-EXPORT_FORMATS = ("jsonl", "csv")
 STALE_AFTER = timedelta(minutes=30)
 """A run that has been running for longer lost its worker; head-only training takes a minute."""
 
@@ -44,41 +38,6 @@ class TrainingBusy(Exception):
     def __init__(self, run: TrainingRun) -> None:
         super().__init__(f"training run {run.pk} is {run.status}")
         self.run = run
-
-
-def labels_export(*, format: str, actor: str, app: App | None = None) -> Iterator[str]:
-    """Settled labels as lines of JSONL or CSV, streamed in constant memory. The export is written to the audit log first."""
-    if format not in EXPORT_FORMATS:
-        raise ValueError(f"format must be one of {', '.join(EXPORT_FORMATS)}")
-    rows = labels(app=app)
-    audit(actor=actor, action="labels.export", target=app.name if app else "all apps", format=format, count=rows.count())
-    return _jsonl(rows) if format == "jsonl" else _csv(rows)
-
-
-def _jsonl(rows: QuerySet[Label]) -> Iterator[str]:
-    for row in label_rows(rows):
-        yield json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def _csv(rows: QuerySet[Label]) -> Iterator[str]:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(LabelRow.__annotations__), lineterminator="\r\n")
-    writer.writeheader()
-    yield buffer.getvalue()
-    for row in label_rows(rows):
-        buffer.seek(0)
-        buffer.truncate()
-        writer.writerow({key: _cell(value) for key, value in row.items()})
-        yield buffer.getvalue()
-
-
-def _cell(value: object) -> object:
-    """Lists as `a;b`. A leading =, +, - or @ would be run as a formula by a spreadsheet: an apostrophe makes it text."""
-    if isinstance(value, list):
-        value = ";".join(map(str, value))
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return "" if value is None else value
 
 
 def adapter_train(*, progress: Callable[[str], None]) -> None:

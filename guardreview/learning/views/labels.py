@@ -1,0 +1,47 @@
+"""Labels: how many there are of what, and taking them out."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from guardreview.core.roles import Act, requires
+from guardreview.core.streaming import stream
+from guardreview.learning import presentation, selectors
+from guardreview.learning.exports import EXPORT_FORMATS, labels_export
+
+CONTENT_TYPES = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
+
+
+@never_cache
+@require_GET
+@requires(Act.EXPORT_LABELS)
+def labels(request: HttpRequest) -> HttpResponse:
+    """How many labels there are of what, and the ways to take them out."""
+    counts = selectors.label_counts()
+    context = {
+        "counts": counts,
+        "categories": presentation.category_bars(counts),
+        "confirmed": counts.outcomes.get(True, 0),
+        "overturned": counts.outcomes.get(False, 0),
+        "settled": counts.outcomes.get(None, 0),
+    }
+    return render(request, "learning/labels.html", context)
+
+
+@never_cache
+@require_GET
+@requires(Act.EXPORT_LABELS)
+def labels_download(request: HttpRequest) -> HttpResponseBase:
+    """All labels as a file, streamed."""
+    wanted = request.GET.get("format", "jsonl")
+    if wanted not in EXPORT_FORMATS:
+        return HttpResponseBadRequest("format must be jsonl or csv")
+    lines = labels_export(format=wanted, actor=request.user.get_username())
+    response = StreamingHttpResponse(stream(lines, request=request), content_type=CONTENT_TYPES[wanted])
+    response.headers["Content-Disposition"] = f'attachment; filename="labels-{timezone.now():%Y%m%d-%H%M}.{wanted}"'
+    return response

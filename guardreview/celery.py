@@ -1,4 +1,6 @@
-"""The Celery application. Queues: `cascade` (fast layers), `judge` (slow network calls), `learning` (training)."""
+"""The Celery application. Queues: `cascade` (fast layers), `outbox` (what follows from changes), `embeddings`, `judge` (the LLM),
+`webhooks` (calls to apps), `learning` (training).
+"""
 
 import os
 from pathlib import Path

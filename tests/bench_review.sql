@@ -3,7 +3,7 @@
 CREATE TEMPORARY TABLE numbers AS
 SELECT n, n % 100 AS m, CASE WHEN n >= {first_open} THEN 'open' WHEN n % 9 < 2 THEN 'decided' ELSE 'allowed' END AS fate,
        ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid AS key,
-       now() - interval '2 hours' - interval '0.1 second' * ({wanted} - n) AS at,
+       now() - interval '2 hours' - interval '1.1 second' * ({wanted} - n) AS at,
        CASE WHEN n % 3 = 0 THEN 'hold' ELSE 'block' END AS stopped,
        ({categories})[1 + n % array_length({categories}, 1)] AS category,
        (array['critical', 'major', 'major', 'minor', 'minor'])[1 + n % 5] AS severity,
@@ -13,10 +13,10 @@ FROM generate_series({have}, {wanted} - 1) AS n;
 INSERT INTO verdicts_exchange (id, app_id, query, response, conversation_id, metadata, body_digest, status, policy_id, attempts,
                                sweeps, patient_waiting, enqueued_at, created_at)
 SELECT key, ({apps})[1 + n % 3],
-       CASE fate WHEN 'allowed' THEN 'May I?'
-                 ELSE 'How should I take my tablets number ' || n || ' and may I have a glass of wine with them at dinner?' END,
-       s[1 + n % 10] || CASE fate WHEN 'allowed' THEN '' ELSE ' ' || s[1 + n / 7 % 10] || ' ' || s[1 + n / 31 % 10] || ' '
-       || s[1 + n / 101 % 10] || ' ' || s[1 + n / 307 % 10] || ' ' || s[1 + n / 1009 % 10] END
+       CASE fate WHEN 'open' THEN 'How should I take my tablets number ' || n || ' and may I have a glass of wine with them at dinner?'
+                 ELSE 'May I?' END,
+       s[1 + n % 10] || CASE fate WHEN 'open' THEN ' ' || s[1 + n / 7 % 10] || ' ' || s[1 + n / 31 % 10] || ' '
+       || s[1 + n / 101 % 10] || ' ' || s[1 + n / 307 % 10] || ' ' || s[1 + n / 1009 % 10] ELSE '' END
        || CASE WHEN n % 4999 = 0 THEN ' Ask for {rare} instead.' ELSE '' END,
        '', '{{}}', '-', 'decided', {policy}, 1, 0, n % 4 > 0, at, at
 FROM numbers, (SELECT {sentences} AS s) AS sentences;

@@ -27,7 +27,7 @@ def scratch() -> Iterator[Path]:
         project_settings.REDIS_URL = f"unix://{name}/redis.sock?db=0"
         project_settings.CELERY_BROKER_URL = f"redis+socket://{name}/redis.sock?virtual_host=0"
         # What one pharmacist decides is settled at once, and nothing is drawn by chance, unless a test asks for it.
-        project_settings.UNDO_S = project_settings.BLIND_SHARE = 0
+        project_settings.UNDO_S = project_settings.BLIND_SHARE = project_settings.INSIGHT_KEPT_S = 0
         project_settings.SECOND_EYES = project_settings.NOTE_REQUIRED = ()
         project_settings.AUDIT_RATES = {"floor": 1e-12, "near": 1e-12}
         Path(project_settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)  # servestatic warns if it is missing

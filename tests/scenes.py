@@ -19,6 +19,9 @@ from classifiers.result import CATEGORIES, SAFE, ClassifierResult, Decision, Evi
 from classifiers.rule_based import RuleBasedClassifier
 from guardreview.core.models import App, User
 from guardreview.core.roles import Role
+from guardreview.review.leases import item_lease
+from guardreview.review.models import Review
+from guardreview.review.services import review_create
 from guardreview.verdicts.models import Exchange, LayerResult, ModelVersion, Policy, ReviewItem
 from guardreview.verdicts.models import Verdict as StoredVerdict
 from guardreview.verdicts.services import policy_create
@@ -36,6 +39,7 @@ THRESHOLDS = {
     "harmful_medical": {"block_at": 0.8, "allow_below": 0.08},
     "unsafe": {"block_at": 0.92, "allow_below": 0.1},
 }
+HARM: dict[str, Any] = {"categories": ["harmful_medical:dangerous_dosage"], "severity": "critical"}
 EXAMPLES = Path(settings.BASE_DIR) / "examples" / "exchanges.jsonl"
 
 
@@ -132,6 +136,14 @@ def decided_item(verdict: Verdict, *, query: str, response: str, **fields: Any) 
         reason=verdict.reason, confidence=verdict.confidence, categories=list(verdict.categories)
     )
     return made
+
+
+def say(item: ReviewItem, user: User, truth: str = "safe", **fields: Any) -> Review:
+    """Take an item and decide it; what is unsafe does HARM, unless `fields` say otherwise."""
+    held = item_lease(item=item, user=user)
+    assert held.lease_token is not None
+    said = {"truth": truth, **(HARM if truth == "unsafe" else {}), **fields}
+    return review_create(item=held, reviewer=user, token=held.lease_token, **said)
 
 
 def examples(limit: int = 40) -> list[ReviewItem]:

@@ -152,7 +152,7 @@ def test_app_containers_are_read_only_without_rights_and_share_the_models() -> N
 
 def test_only_what_must_talk_to_the_outside_can() -> None:
     assert COMPOSE["networks"]["inside"]["internal"] is True
-    assert {name for name, service in SERVICES.items() if "outside" in service["networks"]} == {"web", "judge"}
+    assert {name for name, service in SERVICES.items() if "outside" in service["networks"]} == {"web", "judge", "webhooks"}
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert list(published) == ["web"]
     assert all(port.startswith("127.0.0.1:") for port in published["web"])

@@ -27,7 +27,7 @@ from guardreview.core.supervision import Supervision, procfile_commands
 from tests.service import ROOT, Service, eventually, link_models
 
 UP = "Ctrl-C stops everything"
-PROCESSES = {"redis", "web", "cascade", "judge", "learning", "beat"}
+PROCESSES = {"redis", "web", "cascade", "judge", "webhooks", "learning", "beat"}
 
 
 class Run:

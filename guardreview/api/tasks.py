@@ -1,11 +1,12 @@
-"""Celery tasks of `api`, on the queue of slow network calls."""
+"""Celery tasks of `api`, on a queue and in a worker of their own: a stranger's server answers when it likes."""
 
 from celery import shared_task
 
-from guardreview.api.webhooks import label_tell
+from guardreview.api.webhooks import app_tell, apps_waiting
 
 
 @shared_task
-def tell_app(label_id: int, attempt: int) -> None:
-    """Tell an app that one of its exchanges is settled."""
-    label_tell(label_id=label_id, attempt=attempt)
+def tell_apps() -> None:
+    """Every second or two: a turn for each app that is to hear something and has none in another thread."""
+    for app_id in apps_waiting():
+        app_tell(app_id=app_id)

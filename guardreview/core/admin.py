@@ -56,7 +56,7 @@ class AccountAdmin(UserAdmin):
 @admin.register(App)
 class AppAdmin(admin.ModelAdmin):
     list_display = ("name", "is_active", "created_at")
-    actions = ("issue_key", "issue_labels_key", "make_webhook_secret")
+    actions = ("issue_key", "issue_labels_key", "issue_policies_key", "make_webhook_secret")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -74,6 +74,10 @@ class AppAdmin(admin.ModelAdmin):
     def issue_labels_key(self, request: HttpRequest, apps: QuerySet[App]) -> None:
         self._issue(request, apps, ApiKey.Scope.LABELS)
 
+    @admin.action(description="Issue an API key for policies, in your own name")
+    def issue_policies_key(self, request: HttpRequest, apps: QuerySet[App]) -> None:
+        self._issue(request, apps, ApiKey.Scope.POLICIES)
+
     @admin.action(description="Make a new secret for the webhook")
     def make_webhook_secret(self, request: HttpRequest, apps: QuerySet[App]) -> None:
         for app in apps:
@@ -82,14 +86,15 @@ class AppAdmin(admin.ModelAdmin):
 
     def _issue(self, request: HttpRequest, apps: QuerySet[App], scope: str) -> None:
         for app in apps:
-            key, text = api_key_create(app=app, scope=scope)
+            user = request.user if scope == ApiKey.Scope.POLICIES else None
+            key, text = api_key_create(app=app, scope=scope, user=user)  # type: ignore[arg-type]
             audit(actor=request.user.get_username(), action="key.create", target=app.name, prefix=key.prefix, scope=scope)
             self.message_user(request, f"Key for {app}, shown only now: {text}", messages.SUCCESS)
 
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnlyAdmin):
-    list_display = ("prefix", "app", "scope", "created_at", "revoked_at")
+    list_display = ("prefix", "app", "scope", "user", "created_at", "revoked_at")
     list_filter = ("app",)
     exclude = ("digest",)
     actions = ("revoke",)

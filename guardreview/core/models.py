@@ -87,11 +87,15 @@ class ApiKey(models.Model):
     class Scope(models.TextChoices):
         EXCHANGES = "exchanges", "submit exchanges and read their verdicts"
         LABELS = "labels", "the same, and read the app's labels"
+        POLICIES = "policies", "read, try and change policies, in an administrator's name"
 
     app = models.ForeignKey(App, on_delete=models.CASCADE, related_name="keys")
     prefix = models.CharField(max_length=16, help_text="The key's first characters, to tell keys apart.")
     digest = models.CharField(max_length=64, unique=True)
     scope = models.CharField(max_length=20, choices=Scope.choices, default=Scope.EXCHANGES)
+    user = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.CASCADE, help_text="In whose name it changes policies."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
 

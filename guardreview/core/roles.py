@@ -28,8 +28,10 @@ class Act(StrEnum):
     READ_INSIGHT = "see the figures of the queue, of reviewers and of the audit"
     REVEAL = "reveal masked personal data, with a reason"
     EXPORT_LABELS = "export labels"
+    EXPORT_PERSONAL = "export labels with the personal data in them, with a reason"
+    IMPORT_LABELS = "import labelled sets, and withdraw them"
     READ_MODELS = "see model versions and policies"
-    MANAGE_MODELS = "retrain and activate model versions"
+    MANAGE_MODELS = "retrain, check and promote model versions, and go back"
     MANAGE_RULES = "make rules, and see which exchanges they would match"
     ADMINISTER = "change policies, apps, keys and accounts"
     READ_AUDIT = "read the audit log"
@@ -46,11 +48,21 @@ MAY: Mapping[Role, frozenset[Act]] = {
             Act.READ_INSIGHT,
             Act.REVEAL,
             Act.EXPORT_LABELS,
+            Act.EXPORT_PERSONAL,
+            Act.IMPORT_LABELS,
             Act.READ_MODELS,
         }
     ),
     Role.ADMINISTRATOR: frozenset(
-        {Act.READ_MODELS, Act.MANAGE_MODELS, Act.EXPORT_LABELS, Act.MANAGE_RULES, Act.ADMINISTER, Act.READ_AUDIT}
+        {
+            Act.READ_MODELS,
+            Act.MANAGE_MODELS,
+            Act.EXPORT_LABELS,
+            Act.IMPORT_LABELS,
+            Act.MANAGE_RULES,
+            Act.ADMINISTER,
+            Act.READ_AUDIT,
+        }
     ),
     Role.AUDITOR: frozenset({Act.READ_QUEUE, Act.READ_ALL_DECISIONS, Act.READ_INSIGHT, Act.READ_MODELS, Act.READ_AUDIT}),
 }

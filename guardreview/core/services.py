@@ -18,10 +18,10 @@ AUDIT_LOCK = 7_204_311
 """The PostgreSQL advisory lock under which the chain grows; SQLite's one writer needs none."""
 
 
-def api_key_create(*, app: App, scope: str = ApiKey.Scope.EXCHANGES) -> tuple[ApiKey, str]:
-    """A new key and its text, which is shown once and not kept."""
+def api_key_create(*, app: App, scope: str = ApiKey.Scope.EXCHANGES, user: User | None = None) -> tuple[ApiKey, str]:
+    """A new key and its text, which is shown once and not kept. `user`: for whom a key for policies stands."""
     text = f"gr_{secrets.token_urlsafe(32)}"
-    key = ApiKey.objects.create(app=app, scope=scope, prefix=text[:10], digest=api_key_digest(text))
+    key = ApiKey.objects.create(app=app, scope=scope, user=user, prefix=text[:10], digest=api_key_digest(text))
     return key, text
 
 

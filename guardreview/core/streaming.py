@@ -17,7 +17,13 @@ def stream(lines: Iterator[str], *, request: HttpRequest) -> Iterator[bytes] | A
     Under ASGI Django would read a plain iterator to its end before it sends the first byte. There the chunks are made
     one by one in the request's own thread, which also holds the database connection that the lines are read from.
     """
-    chunks = _chunks(lines)
+    return stream_bytes(_chunks(lines), request=request)
+
+
+def stream_bytes(
+    chunks: Generator[bytes, None, None], *, request: HttpRequest
+) -> Generator[bytes, None, None] | AsyncIterator[bytes]:
+    """The same for what comes in chunks already, none of them empty."""
     return _in_thread(chunks) if isinstance(request, ASGIRequest) else chunks
 
 

@@ -4,30 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from guardreview.core.models import User
 from guardreview.core.roles import Act
-from guardreview.review.models import Review
+from guardreview.review.models import Label, Review
 from guardreview.review.visibility import STILL_BLIND
 from guardreview.verdicts.models import ReviewItem
 
 PAGE_SIZE = 25
+_OF_THIS_ROUND = Q(round=F("item__round")) & ~Q(item__kind=ReviewItem.Kind.CALIBRATION)
+_SAME = Label.objects.filter(exchange=OuterRef("item__exchange"), is_current=True, value=OuterRef("truth"))
+_IN_FORCE = Q(label__is_current=True) | (_OF_THIS_ROUND & Q(item__status=ReviewItem.Status.DECIDED) & Q(Exists(_SAME)))
 OUTCOMES: Mapping[str, Q] = {
-    "confirmed": Q(confirms=True),
-    "overturned": Q(confirms=False),
-    "settled": Q(confirms=None) & ~Q(truth=Review.Truth.UNSURE),
+    "confirmed": Q(confirms=True) & _IN_FORCE,
+    "overturned": Q(confirms=False) & _IN_FORCE,
+    "settled": Q(confirms=None) & _IN_FORCE,
+    "waiting": _OF_THIS_ROUND & ~Q(item__status=ReviewItem.Status.DECIDED),
 }
-"""What a review made of the verdict, by name; `settled`: the cascade had not decided."""
+"""What a review has made of the verdict by now, by name. `settled`: the cascade had not decided; `waiting`: nothing yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionsPage:
-    """One page of reviews, newest first, and the key to read on from (None: these are the oldest)."""
+    """One page of reviews, newest first, and the key to read on from (None: these are the oldest).
+
+    `labels`: those in force, by exchange.
+    """
 
     reviews: Sequence[Review]
     older: int | None
+    labels: Mapping[UUID, Label]
 
 
 def decisions_page(*, viewer: User, own: bool, truth: str = "", outcome: str = "", before: int | None = None) -> DecisionsPage:
@@ -53,4 +62,5 @@ def decisions_page(*, viewer: User, own: bool, truth: str = "", outcome: str = "
     )
     more = len(rows) > PAGE_SIZE
     rows = rows[:PAGE_SIZE]
-    return DecisionsPage(rows, rows[-1].pk if more else None)
+    labels = Label.objects.filter(exchange__in=[review.item.exchange_id for review in rows], is_current=True)
+    return DecisionsPage(rows, rows[-1].pk if more else None, {label.exchange_id: label for label in labels})

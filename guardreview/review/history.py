@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from guardreview.core.models import AuditEvent, User
+from guardreview.review.consequences import stance_words
 from guardreview.review.evidence import Piece
 from guardreview.review.models import Label, Review, Skip
 from guardreview.review.presentation import display_name, outcome_words
@@ -14,12 +15,16 @@ from guardreview.review.visibility import sees, verdict_is_hidden
 from guardreview.verdicts.models import ReviewItem
 
 WITHHELD = "A pharmacist has decided. What they said is shown once you have decided."
+SOMEBODY = "Somebody"
 NAMELESS: Mapping[str, str] = {
     ReviewItem.Stage.FIRST: "First pharmacist",
     ReviewItem.Stage.SECOND: "Second pharmacist",
     ReviewItem.Stage.ADJUDICATION: "Lead",
 }
-"""How those who spoke are called until the item is settled, so that no word counts for whose it is."""
+"""How those who spoke are called until the item is settled, so that no word counts for whose it is.
+
+Whoever else did something in the round is SOMEBODY: who reopened an item or revealed its data at ten is who spoke a minute later.
+"""
 AUDITED = ("item.reopen", "item.reveal")
 
 
@@ -56,6 +61,12 @@ def history(
     """The item's events that `user` may see, the oldest first. `reviews`: all of the item, with reviewers and labels."""
     known = [user, *(review.reviewer for review in reviews), *(skip.reviewer for skip in skips)]
     names = {person.username: display_name(person) for person in known}
+    began = _round_began(item, audited)
+
+    def who(username: str, at: datetime) -> str:
+        named = username == user.username or at < began or item.status == ReviewItem.Status.DECIDED
+        return names.get(username, username) if named else SOMEBODY
+
     hidden = verdict_is_hidden(item, user, reviews)
     events = [Event(item.created_at, "", "Came to the pharmacists")]
     for review in reviews:
@@ -63,9 +74,15 @@ def history(
             events.append(_statement(review, item, user, "" if hidden else decision, show))
         elif review.undone_at is None:
             events.append(Event(review.created_at, "", WITHHELD))
-    events += [Event(skip.created_at, display_name(skip.reviewer), "skipped it") for skip in skips]
-    events += [_audited(event, names.get(event.actor, event.actor), show) for event in audited]
+    events += [Event(skip.created_at, who(skip.reviewer.username, skip.created_at), "skipped it") for skip in skips]
+    events += [_audited(event, who(event.actor, event.at), show) for event in audited]
     return sorted(events, key=lambda event: event.at)
+
+
+def _round_began(item: ReviewItem, audited: Sequence[AuditEvent]) -> datetime:
+    """When the item was reopened for its present round; if that is not known, when it was made: then nobody is named."""
+    reopened = [event.at for event in audited if event.action == "item.reopen" and event.data.get("round") == item.round]
+    return min(reopened, default=item.created_at)
 
 
 def _statement(review: Review, item: ReviewItem, user: User, decision: str, show: Callable[[str], list[Piece]]) -> Event:
@@ -79,7 +96,8 @@ def _statement(review: Review, item: ReviewItem, user: User, decision: str, show
         if not label.is_current:
             what.append("superseded since")
     if decision and review.undone_at is None and review.confirms is not None:
-        what.append(outcome_words(review, decision).lower())
+        # Of one that settles nothing by itself, only what it asks for is true.
+        what.append((outcome_words if label is not None else stance_words)(review, decision).lower())
     return Event(
         at=review.created_at,
         who=display_name(review.reviewer) if named else NAMELESS[review.stage],

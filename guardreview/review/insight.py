@@ -24,15 +24,17 @@ from django.db.models import (
     OuterRef,
     Q,
     QuerySet,
+    Subquery,
     Value,
     When,
 )
 from django.utils import timezone
 
 from classifiers.result import Decision, Layer, Severity
+from guardreview.core.models import App
 from guardreview.review.models import Label
 from guardreview.review.statistics import Stratum
-from guardreview.verdicts.models import LayerResult, ReviewItem, Verdict
+from guardreview.verdicts.models import Exchange, LayerResult, ReviewItem, Verdict
 
 LATEST = 20_000
 """So many rows are read at most where the database cannot aggregate: the latest."""
@@ -75,8 +77,14 @@ class Scope:
         return self.weeks[0]
 
     def of_app(self, path: str) -> Q:
-        """The condition on the app, whose name is at `path`."""
-        return Q(**{path: self.app}) if self.app else Q()
+        """The condition on the app of the exchange whose key is at `path`.
+
+        It is looked up for each row that the period has, never the other way round: an app may have years of exchanges.
+        """
+        if not self.app:
+            return Q()
+        app = App.objects.filter(name=self.app).values("pk")
+        return Q(Exists(Exchange.objects.filter(pk=OuterRef(path), app=Subquery(app))))
 
 
 def _monday(moment: datetime) -> datetime:
@@ -88,7 +96,7 @@ def waiting(scope: Scope) -> tuple[dict[tuple[int, str], int], int]:
     """How many open items there are by (index of their age in AGES, severity or BLIND), and how many are overdue."""
     whens = [When(created_at__gt=scope.now - age, then=Value(index)) for index, age in enumerate(AGES)]
     rows: QuerySet[Any, Any] = (
-        ReviewItem.objects.filter(scope.of_app("exchange__app__name"), status=ReviewItem.Status.OPEN)
+        ReviewItem.objects.filter(scope.of_app("exchange"), status=ReviewItem.Status.OPEN)
         .exclude(kind=ReviewItem.Kind.CALIBRATION)
         .annotate(
             age=Case(*whens, default=Value(len(AGES)), output_field=IntegerField()),
@@ -147,7 +155,7 @@ def stops(scope: Scope) -> Stops:
     """Answers that were blocked or held, by the label in force."""
     rows: QuerySet[Any, Any] = (
         ReviewItem.objects.filter(
-            scope.of_app("exchange__app__name"),
+            scope.of_app("exchange"),
             kind__in=(ReviewItem.Kind.BLOCKED, ReviewItem.Kind.HELD),
             exchange__verdict__decided_at__gte=scope.trend_since,
         )
@@ -177,7 +185,7 @@ def by_rule(scope: Scope) -> dict[str, Stopped]:
     """Settled blocks of the layer `rules` by the rules that matched, the latest LATEST; a block counts once for each of them."""
     rows: QuerySet[Any, Any] = (
         LayerResult.objects.filter(
-            scope.of_app("exchange__app__name"),
+            scope.of_app("exchange"),
             layer=Layer.RULES,
             exchange__review_item__kind=ReviewItem.Kind.BLOCKED,
             exchange__verdict__layer=Layer.RULES,
@@ -185,7 +193,7 @@ def by_rule(scope: Scope) -> dict[str, Stopped]:
         )
         .annotate(label_now=_current())
         .filter(label_now__isnull=False)
-        .order_by("-pk")
+        .order_by("-exchange__verdict__decided_at", "-pk")
         .values_list("evidence", "label_now__value")[:LATEST]
     )
     found: dict[str, Stopped] = defaultdict(Stopped)
@@ -247,11 +255,11 @@ class Allowed:
 
 def allowed(scope: Scope) -> tuple[Allowed, dict[date, Allowed]]:
     """Allowed answers of the period, and of each week (its Monday)."""
-    calibration = ReviewItem.objects.filter(exchange=OuterRef("pk"), kind=ReviewItem.Kind.CALIBRATION)
+    calibrations = ReviewItem.objects.filter(kind=ReviewItem.Kind.CALIBRATION).values("exchange")
     period, weeks = Allowed(), defaultdict[date, Allowed](Allowed)
     answers: QuerySet[Any, Any] = (
         Verdict.objects.filter(
-            ~Exists(calibration), scope.of_app("exchange__app__name"), decision=Decision.ALLOW, decided_at__gte=scope.trend_since
+            ~Q(exchange__in=calibrations), scope.of_app("pk"), decision=Decision.ALLOW, decided_at__gte=scope.trend_since
         )
         .annotate(week=_week("decided_at", scope), inside=_inside("decided_at", scope))
         .values("week", "inside", "audit_probability")
@@ -266,9 +274,10 @@ def allowed(scope: Scope) -> tuple[Allowed, dict[date, Allowed]]:
                 group.by_probability[row["audit_probability"]].allowed += row["all"]
     audits: QuerySet[Any, Any] = (
         ReviewItem.objects.filter(
-            scope.of_app("exchange__app__name"),
+            scope.of_app("exchange"),
             kind=ReviewItem.Kind.AUDIT,
-            exchange__verdict__audit_probability__isnull=False,
+            # What was drawn for another reason has another probability, and says nothing of all that was allowed.
+            inclusion_probability=F("exchange__verdict__audit_probability"),
             exchange__verdict__decided_at__gte=scope.trend_since,
         )
         .annotate(

@@ -8,34 +8,54 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import Count, F, FilteredRelation, Q, QuerySet
-from django.db.models.functions import TruncHour
+from django.db.models import Count, F, FilteredRelation, Func, IntegerField, Q, QuerySet
+from django.utils import timezone
 
 from guardreview.core.models import User
 from guardreview.review.insight import LATEST, Scope
 from guardreview.review.models import Label, Review, Skip
 from guardreview.verdicts.models import ReviewItem
 
+QUARTER_S = 15 * 60
+"""Seconds. An hour begins with a quarter of UTC's, wherever the pharmacy is."""
+
+
+class QuarterHour(Func):
+    """How many quarters of an hour a moment is after 1970: SQLite truncates to local hours in Python, row by row."""
+
+    output_field = IntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template=f"strftime('%%%%s', %(expressions)s) / {QUARTER_S}", **context)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = f"FLOOR(EXTRACT(EPOCH FROM %(expressions)s) / {QUARTER_S})::bigint"
+        return self.as_sql(compiler, connection, template=template, **context)
+
 
 def _said(scope: Scope, reviewer: User | None = None) -> QuerySet[Any, Any]:
     """What was said in the period, undone or not, by one person or by all."""
-    said = Review.objects.filter(scope.of_app("item__exchange__app__name"), created_at__gte=scope.since).order_by()
+    said = Review.objects.filter(scope.of_app("item__exchange"), created_at__gte=scope.since).order_by()
     return said.filter(reviewer=reviewer) if reviewer else said
 
 
 def _of_calibration(scope: Scope, reviewer: User | None = None) -> QuerySet[Any, Any]:
     """What was said of calibration items, the latest first. They are copies of no app, so they are counted whatever the app."""
     said = _said(replace(scope, app=""), reviewer).filter(undone_at=None, item__calibration__isnull=False)
-    return said.order_by("-pk")
+    return said.order_by("-created_at", "-pk")
 
 
 def decisions(scope: Scope, *, reviewer: User | None = None) -> dict[datetime, int]:
     """How many statements were made in each hour, in local time, in which there were any."""
-    hours = _said(scope, reviewer).filter(undone_at=None).annotate(hour=TruncHour("created_at"))
-    return {row["hour"]: row["n"] for row in hours.values("hour").annotate(n=Count("pk"))}
+    quarters = _said(scope, reviewer).filter(undone_at=None).annotate(quarter=QuarterHour("created_at"))
+    hours: dict[datetime, int] = defaultdict(int)
+    for row in quarters.values("quarter").annotate(n=Count("pk")):
+        moment = timezone.localtime(datetime.fromtimestamp(row["quarter"] * QUARTER_S, UTC))
+        hours[moment.replace(minute=0)] += row["n"]
+    return dict(hours)
 
 
 @dataclass(slots=True)
@@ -63,18 +83,18 @@ def people(scope: Scope, *, reviewer: User | None = None) -> dict[int, Person]:
         "undone": Count("pk", filter=~stands),
         "reopened": Count("pk", filter=stands & Q(round__gt=1, stage=ReviewItem.Stage.FIRST)),
     }
-    for row in _said(scope, reviewer).values("reviewer").annotate(**counts):
+    for row in _by_reviewer(_said(scope, reviewer)).annotate(**counts):
         for name in counts:
-            setattr(found[row["reviewer"]], name, row[name])
-    skips: QuerySet[Any, Any] = Skip.objects.filter(scope.of_app("item__exchange__app__name"), created_at__gte=scope.since)
+            setattr(found[row["who"]], name, row[name])
+    skips: QuerySet[Any, Any] = Skip.objects.filter(scope.of_app("item__exchange"), created_at__gte=scope.since)
     if reviewer:
         skips = skips.filter(reviewer=reviewer)
-    for row in skips.values("reviewer").annotate(n=Count("pk")).order_by():
-        found[row["reviewer"]].skipped = row["n"]
+    for row in _by_reviewer(skips).annotate(n=Count("pk")):
+        found[row["who"]].skipped = row["n"]
     by_others = {"n": Count("pk"), "differently": Count("pk", filter=~Q(label_now__value=F("truth")))}
-    for row in settled_by_others(scope, reviewer=reviewer).values("reviewer").annotate(**by_others):
-        found[row["reviewer"]].settled_by_others, found[row["reviewer"]].differently = row["n"], row["differently"]
-    timed = _said(scope, reviewer).filter(stands, seconds__isnull=False).order_by("-pk")
+    for row in _by_reviewer(settled_by_others(scope, reviewer=reviewer)).annotate(**by_others):
+        found[row["who"]].settled_by_others, found[row["who"]].differently = row["n"], row["differently"]
+    timed = _said(scope, reviewer).filter(stands, seconds__isnull=False).order_by("-created_at", "-pk")
     for key, seconds in timed.values_list("reviewer_id", "seconds")[:LATEST]:
         found[key].seconds.append(seconds)
     for user in User.objects.filter(pk__in=list(found)).only("username", "first_name", "last_name"):
@@ -82,15 +102,21 @@ def people(scope: Scope, *, reviewer: User | None = None) -> dict[int, Person]:
     return dict(found)
 
 
+def _by_reviewer(rows: QuerySet[Any, Any]) -> QuerySet[Any, Any]:
+    """Grouped by `who`. By the bare column SQLite would walk its index, which is ordered so, through all of the past."""
+    found: QuerySet[Any, Any] = rows.annotate(who=F("reviewer_id") + 0).values("who").order_by()
+    return found
+
+
 def settled_by_others(scope: Scope, *, reviewer: User | None = None) -> QuerySet[Any, Any]:
     """Statements that were sure, and whose label in force, `label_now`, is from somebody else's."""
     current = FilteredRelation("item__exchange__labels", condition=Q(item__exchange__labels__is_current=True))
     found: QuerySet[Any, Any] = (
         _said(scope, reviewer)
-        .annotate(label_now=current)
-        .filter(undone_at=None, label_now__isnull=False, item__status=ReviewItem.Status.DECIDED)
+        .annotate(label_now=current, settled_by=F("label_now__review__reviewer"))
+        .filter(undone_at=None, settled_by__isnull=False, item__status=ReviewItem.Status.DECIDED)
         .exclude(truth=Review.Truth.UNSURE)
-        .exclude(label_now__review__reviewer=F("reviewer"))
+        .exclude(settled_by=F("reviewer"))
         .exclude(item__kind=ReviewItem.Kind.CALIBRATION)
     )
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
@@ -18,29 +18,14 @@ from classifiers.rules.matching import options
 from classifiers.rules.rule import CompiledRule
 from classifiers.text import normalize
 from guardreview.review.evidence import Mask, one_line, pieces
+from guardreview.review.words import within_a_sentence
 
 log = structlog.get_logger(__name__)
 
-WORDS: Mapping[str, str] = {
-    "pii:ssn": "social security number",
-    "pii:email": "e-mail address",
-    "pii:credit_card": "payment card",
-    "pii:phone": "phone number",
-    "pii:mrn": "medical record number",
-    "pii:date_of_birth": "date of birth",
-    "pii:address": "postal address",
-    "pii:insurance_id": "insurance number",
-    "pii:nhs_number": "NHS number",
-    "pii:national_id": "national ID number",
-    "pii:npi": "prescriber's NPI",
-    "pii:dea_number": "prescriber's DEA number",
-    "pii:drivers_license": "driver's licence",
-    "pii:passport": "passport number",
-    "pii:bank_account": "bank account",
-    "pii:iban": "IBAN",
-}
 PERSONAL, UNCHECKED = "personal data", "not checked for personal data"
-"""What a mark says of a kind that has no word of its own, and of a text that could not be searched to the end."""
+"""What a mark says of a value whose kind is not known, and of a text that could not be searched to the end."""
+HEAD_CHARS = 800
+"""Of a query and a response that are shown as excerpts, as much is searched."""
 MARGIN = 160
 """Characters after an excerpt that are searched with it: a number at its end, and the words that say what it is."""
 CHUNK = 8_000
@@ -64,6 +49,20 @@ def masked(text: str, limit: int = 180) -> str:
     head = text[: limit + MARGIN]
     # The margin itself is not shown: what stands at its end was cut off, and may be the beginning of a number.
     return one_line(pieces(head, masks(head), end=limit), limit, more=len(text) > limit)
+
+
+def excerpts(query: str, response: str, limits: tuple[int, int] = (120, 180)) -> tuple[str, str]:
+    """The beginnings of a query and of its response as `masked` has them, under one shield.
+
+    What their first HEAD_CHARS characters tell is masked in both. A limit and its margin must lie within these.
+    """
+    heads = query[:HEAD_CHARS], response[:HEAD_CHARS]
+    shield = Shield(heads)
+    first, second = (
+        one_line(pieces(head, shield.masks(head), end=limit), limit, more=len(text) > limit)
+        for text, head, limit in zip((query, response), heads, limits, strict=True)
+    )
+    return first, second
 
 
 class Shield:
@@ -123,7 +122,7 @@ def _masks(text: str, start: int, end: int) -> list[Mask]:
     if _is_clean(part):
         return []
     spans = redact(part, _allowed(settings.PII_ALLOW)).spans
-    return [Mask(start + span.start, start + span.end, WORDS.get(span.category, PERSONAL)) for span in spans]
+    return [Mask(start + span.start, start + span.end, within_a_sentence(span.category)) for span in spans]
 
 
 @lru_cache(maxsize=1)

@@ -19,6 +19,8 @@ MIN_AUDITED = 30
 """The same of settled draws, of which most are safe."""
 DRAWN_ROWS, TABLE_ROWS = 10, 60
 NARROW = "\u202f"
+WRONG_AXIS = "Settled blocks that were wrong, %"
+MISS_AXIS = "Unsafe answers that were allowed, %"
 AGE_WORDS = ("under 15 min", "15 min to 1 h", "1 to 4 h", "4 to 24 h", "over a day")
 PARTS = (*((severity.value, severity.value.capitalize()) for severity in Severity), (BLIND, "Reviewed blind"))
 
@@ -111,7 +113,7 @@ def waiting_panel(counts: Mapping[tuple[int, str], int], late: int) -> Panel:
         sentence += f" {count(old, 'answer')} {'has' if old == 1 else 'have'} waited for more than a day."
     keys = [(name, words) for name, words in PARTS if any(n for (_, told), n in counts.items() if told == name)]
     table = Table(["Waiting", *(words for _, words in PARTS), "All"], rows)
-    plots = [stacked_rows(lines, keys)] if total else []
+    plots = [stacked_rows(lines, keys, axis="Open answers, by how long they have waited")] if total else []
     return Panel("waiting", "Waiting now", sentence, table, plots, figure=f"{total:,}", below=f"{late:,} overdue")
 
 
@@ -136,7 +138,8 @@ def decisions_panel(hours: Mapping[datetime, int], scope: Scope) -> Panel:
     table = Table(
         [f"From ({unit} each)", "Decisions"], [[edge.strftime(form), f"{n:,}"] for edge, n in zip(edges, counts, strict=True)]
     )
-    plots = [columns(values)] if total else []
+    across = "Day" if unit == "day" else "Week of" if unit == "week" else "Time"
+    plots = [columns(values, axis=f"Decisions by {unit}", across=across)] if total else []
     return Panel("decisions", f"Decisions by {unit}", sentence, table, plots, figure=f"{total:,}", below=f"{mean} an hour")
 
 
@@ -172,7 +175,7 @@ def false_blocks_panel(stops: Stops, scope: Scope) -> Panel:
         values.append((day_words(monday), of_week.estimate, of_week.say))
         rows.append([day_words(monday), *rate_cells(week.safe, week.settled), f"{week.open:,}"])
     table = Table(["Week of", "Wrong", "Settled", "Share", "95 % interval", "Open"], rows)
-    plots = [trend(values)] if any(estimate for _, estimate, _ in values) else []
+    plots = [trend(values, axis=WRONG_AXIS, across="Week of")] if any(estimate for _, estimate, _ in values) else []
     below = interval(line.estimate) if line.estimate else line.note
     return Panel("false-blocks", "Wrong blocks", sentence, table, plots, figure=line.value, below=below)
 
@@ -201,7 +204,8 @@ def overturned_panel(key: str, title: str, what: str, groups: Mapping[str, Stopp
         if few and enough
         else ""
     )
-    plot = interval_rows([rate_line(name, group.safe, group.settled) for name, group in enough[:DRAWN_ROWS]])
+    lines = [rate_line(name, group.safe, group.settled) for name, group in enough[:DRAWN_ROWS]]
+    plot = interval_rows(lines, axis=WRONG_AXIS)
     rows = [[name, *rate_cells(group.safe, group.settled)] for name, group in ordered[:TABLE_ROWS]]
     table = Table([what.capitalize(), "Overturned", "Settled", "Share", "95 % interval"], rows)
     return Panel(key, title, sentence, table, [plot] if enough else [], note)
@@ -211,14 +215,17 @@ def _plural(what: str) -> str:
     return f"{what.removesuffix('y')}ies" if what.endswith("y") else f"{what}s"
 
 
-def overturned_panels(stops: Stops, rules: Mapping[str, Stopped]) -> list[Panel]:
-    """By rule, category and layer."""
-    categories = {category: category_words(category) for category in stops.by_category}
-    return [
-        overturned_panel("by-rule", "Overturned, by rule", "rule", rules, {}),
-        overturned_panel("by-category", "Overturned, by category", "category", stops.by_category, categories),
-        overturned_panel("by-layer", "Overturned, by layer", "layer", stops.by_layer, LAYER_WORDS),
-    ]
+def by_rule_panel(rules: Mapping[str, Stopped]) -> Panel:
+    return overturned_panel("by-rule", "Overturned, by rule", "rule", rules, {})
+
+
+def by_category_panel(stops: Stops) -> Panel:
+    names = {category: category_words(category) for category in stops.by_category}
+    return overturned_panel("by-category", "Overturned, by category", "category", stops.by_category, names)
+
+
+def by_layer_panel(stops: Stops) -> Panel:
+    return overturned_panel("by-layer", "Overturned, by layer", "layer", stops.by_layer, LAYER_WORDS)
 
 
 # --- Misses -------------------------------------------------------------------------------------------------------------------
@@ -237,8 +244,8 @@ def misses_panel(stops: Stops, allowed: Allowed, weeks: Mapping[date, Allowed], 
     table = Table(
         ["", "Missed", "Among settled draws", "Estimated in all", "Blocked", "Miss rate", "95 % interval", "Open draws"], rows
     )
-    plots: list[Rows | Series] = [interval_rows(lines)] if lines[0].estimate else []
-    plots += [trend(values)] if any(estimate for _, estimate, _ in values) else []
+    plots: list[Rows | Series] = [interval_rows(lines, axis=MISS_AXIS)] if lines[0].estimate else []
+    plots += [trend(values, axis=MISS_AXIS, across="Week of")] if any(estimate for _, estimate, _ in values) else []
     below = interval(every) if lines[0].estimate else lines[0].note
     sentence = _misses_sentence(every, allowed)
     return Panel("misses", "Missed by the cascade", sentence, table, plots, wide=True, figure=lines[0].value, below=below)

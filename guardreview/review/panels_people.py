@@ -42,7 +42,11 @@ def agreement_panel(second_opinions: Sequence[Sequence[str]], calibrations: Sequ
         ["", "Value", "95 % interval", "Items"],
         [[line.label, line.value, _between(line.estimate), f"{n:,}"] for line, n in ((kappa, len(pairs)), (alpha, len(doubly)))],
     )
-    plots = [interval_rows([kappa, alpha], low=-1, high=1, unit="")] if kappa.estimate or alpha.estimate else []
+    plots = (
+        [interval_rows([kappa, alpha], low=-1, high=1, unit="", axis="Agreement beyond chance, \u22121 to 1")]
+        if kappa.estimate or alpha.estimate
+        else []
+    )
     below = _between(kappa.estimate) or kappa.note
     return Panel("agreement", "Do pharmacists agree?", sentence, table, plots, note, figure=kappa.value, below=below)
 
@@ -77,7 +81,11 @@ def blind_panel(blocks: Mapping[bool, tuple[int, int]]) -> Panel:
         [["Verdict hidden", *rate_cells(blind, n_blind)], ["Verdict shown", *rate_cells(seen, n_seen)]],
     )
     return Panel(
-        "blind", "Does the verdict sway them?", sentence, table, [interval_rows(lines, high=1.0)] if n_blind + n_seen else []
+        "blind",
+        "Does the verdict sway them?",
+        sentence,
+        table,
+        [interval_rows(lines, high=1.0, axis="Blocks that were confirmed, %")] if n_blind + n_seen else [],
     )
 
 
@@ -101,7 +109,8 @@ def calibration_panel(calibrations: Sequence[Known], people: Mapping[int, Person
     table = Table(
         ["Reviewer", "Right", "Decided", "Share", "95 % interval"], [[name, *rate_cells(sum(f), len(f))] for name, f in named]
     )
-    return Panel("calibration", "Against known truths", sentence, table, [interval_rows(lines, high=1.0)] if n else [], wide=True)
+    plots = [interval_rows(lines, high=1.0, axis="Decisions that named the known truth, %")] if n else []
+    return Panel("calibration", "Against known truths", sentence, table, plots, wide=True)
 
 
 def time_panel(groups: Sequence[tuple[str, Sequence[float]]]) -> Panel:
@@ -127,7 +136,7 @@ def time_panel(groups: Sequence[tuple[str, Sequence[float]]]) -> Panel:
         lines.append(Line(name, _time(found.value), say, f"n {found.n:,}", in_minutes))
         rows.append([name, f"{found.n:,}", _time(found.low), _time(found.value), _time(found.high)])
     table = Table(["", "Decisions", "First quartile", "Median", "Third quartile"], rows)
-    plots = [interval_rows(lines, unit="min")] if len(seconds) >= MIN_TIMES else []
+    plots = [interval_rows(lines, unit="min", axis="Time from opening to deciding, min")] if len(seconds) >= MIN_TIMES else []
     return Panel("time", "Time per item", sentence, table, plots, wide=True)
 
 

@@ -53,12 +53,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Lines below each other on one scale. `zero`: where nothing is, if that is not the left end."""
+    """Lines below each other on one scale, which `axis` names with its unit. `zero`: where nothing is, if not at the left end."""
 
     rows: Sequence[Row]
     ticks: Sequence[Tick] = ()
     keys: Sequence[tuple[str, str]] = ()
     zero: str = ""
+    axis: str = ""
     template: str = "insight/_rows.html"
 
 
@@ -73,7 +74,7 @@ class Line:
     estimate: Estimate | None = None
 
 
-def interval_rows(lines: Sequence[Line], *, low: float = 0.0, high: float | None = None, unit: str = "%") -> Rows:
+def interval_rows(lines: Sequence[Line], *, low: float = 0.0, high: float | None = None, unit: str = "%", axis: str = "") -> Rows:
     """Each estimate as a point on its interval. The scale is from `low` to `high`, or to a round number above all."""
     reach = max((line.estimate.high for line in lines if line.estimate), default=1.0)
     top = high if high is not None else min(1.0, nice(reach)) if unit == "%" else nice(reach)
@@ -88,10 +89,13 @@ def interval_rows(lines: Sequence[Line], *, low: float = 0.0, high: float | None
         rows.append(Row(line.label, line.value, line.say, line.note, where, low_at, high_at))
     middle = (low + top) / 2
     marks = [(low, "start"), (middle, "middle"), (top, "end")]
-    return Rows(rows, [Tick(at(value), words(value, unit), anchor) for value, anchor in marks], zero=at(0) if low < 0 else "")
+    ticks = [Tick(at(value), words(value, unit), anchor) for value, anchor in marks]
+    return Rows(rows, ticks, zero=at(0) if low < 0 else "", axis=axis)
 
 
-def stacked_rows(lines: Sequence[tuple[str, str, Sequence[tuple[str, int]]]], keys: Sequence[tuple[str, str]]) -> Rows:
+def stacked_rows(
+    lines: Sequence[tuple[str, str, Sequence[tuple[str, int]]]], keys: Sequence[tuple[str, str]], *, axis: str = ""
+) -> Rows:
     """Each line (label, what is said, [(name, count), ...]) as one bar of parts, the longest over the whole width.
 
     `keys`: the parts' names with their words.
@@ -105,7 +109,7 @@ def stacked_rows(lines: Sequence[tuple[str, str, Sequence[tuple[str, int]]]], ke
                 drawn.append(Part(per_cent(x), per_cent(count / longest), name))
                 x += count / longest
         rows.append(Row(label, f"{sum(count for _, count in parts):,}", say, parts=tuple(drawn)))
-    return Rows(rows, keys=keys)
+    return Rows(rows, keys=keys, axis=axis)
 
 
 # --- Along time ---------------------------------------------------------------------------------------------------------------
@@ -128,17 +132,19 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Marks from left to right; `lines`: (x1, y1, x2, y2) between neighbouring points."""
+    """Marks from left to right; `lines`: (x1, y1, x2, y2) between neighbouring points. `axis` names the height, with its unit."""
 
     marks: Sequence[Mark]
     levels: Sequence[Tick]
     ticks: Sequence[Tick]
     lines: Sequence[tuple[str, str, str, str]] = field(default_factory=list)
     height: int = HEIGHT
+    axis: str = ""
+    across: str = ""
     template: str = "insight/_series.html"
 
 
-def columns(values: Sequence[tuple[str, int, str]]) -> Series:
+def columns(values: Sequence[tuple[str, int, str]], *, axis: str = "", across: str = "") -> Series:
     """Counts (label, count, what is said) as bars."""
     top = nice(max((count for _, count, _ in values), default=0) or 1, whole=True)
     step, gap = 1 / len(values), 0.16 / len(values)
@@ -156,10 +162,10 @@ def columns(values: Sequence[tuple[str, int, str]]) -> Series:
                 height=number(HEIGHT - y),
             )
         )
-    return Series(marks, _levels(top, ""), _labels([label for label, *_ in values]))
+    return Series(marks, _levels(top, ""), _labels([label for label, *_ in values]), axis=axis, across=across)
 
 
-def trend(values: Sequence[tuple[str, Estimate | None, str]]) -> Series:
+def trend(values: Sequence[tuple[str, Estimate | None, str]], *, axis: str = "", across: str = "") -> Series:
     """Estimates (label, estimate or None, what is said) as points on their intervals, neighbours joined."""
     top = min(1.0, nice(max((estimate.high for _, estimate, _ in values if estimate), default=1.0)))
     step = 1 / len(values)
@@ -174,7 +180,7 @@ def trend(values: Sequence[tuple[str, Estimate | None, str]]) -> Series:
         if marks and marks[-1].y:
             lines.append((marks[-1].middle, marks[-1].y, stretch["middle"], y))
         marks.append(Mark(**stretch, y=y, top=high, bottom=low))
-    return Series(marks, _levels(top, "%"), _labels([label for label, *_ in values]), lines)
+    return Series(marks, _levels(top, "%"), _labels([label for label, *_ in values]), lines, axis=axis, across=across)
 
 
 def _height(value: float, top: float) -> float:

@@ -7,49 +7,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from classifiers.policy import UNSAFE
-from classifiers.result import CATEGORIES, SAFE, UNDECIDED, Decision, Layer, Severity, family_of
+from classifiers.result import CATEGORIES, UNDECIDED, Decision, Layer, Severity, family_of
 from guardreview.core.models import User
-from guardreview.review.masking import masked
+from guardreview.review.masking import excerpts
 from guardreview.review.models import Review
 from guardreview.review.queue import COUNT_LIMIT
+from guardreview.review.words import CATEGORY_WORDS as CATEGORY_WORDS
+from guardreview.review.words import category_words as category_words
 from guardreview.verdicts.models import ReviewItem
 from guardreview.verdicts.priority import Reason
 
-CATEGORY_WORDS: Mapping[str, str] = {
-    "harmful_medical:dangerous_dosage": "Dangerous dosage",
-    "harmful_medical:unsafe_combination": "Unsafe combination",
-    "harmful_medical:contraindication": "Contraindication",
-    "harmful_medical:abrupt_stop": "Abrupt stop",
-    "harmful_medical:red_flag_reassurance": "False reassurance",
-    "harmful_medical:self_medication": "Self-medication",
-    "harmful_medical:misuse_route_or_form": "Wrong route or form",
-    "harmful_medical": "Other medical harm",
-    "discouraging_care": "Discouraging care",
-    "misinformation": "Misinformation",
-    "jailbreak_success": "Jailbreak",
-    "legal_advice": "Legal advice",
-    "pii:ssn": "Social security number",
-    "pii:email": "E-mail address",
-    "pii:credit_card": "Payment card",
-    "pii:phone": "Phone number",
-    "pii:mrn": "Medical record number",
-    "pii:date_of_birth": "Date of birth",
-    "pii:address": "Postal address",
-    "pii:insurance_id": "Insurance number",
-    "pii:nhs_number": "NHS number",
-    "pii:national_id": "National ID number",
-    "pii:npi": "Prescriber's NPI",
-    "pii:dea_number": "Prescriber's DEA number",
-    "pii:drivers_license": "Driver's licence",
-    "pii:passport": "Passport",
-    "pii:bank_account": "Bank account",
-    "pii:iban": "IBAN",
-    "pii": "Other personal data",
-    UNSAFE: "Unsafe as a whole",
-    SAFE: "Nothing found",
-    UNDECIDED: "Uncertain",
-}
 GROUPS: Sequence[tuple[str, tuple[str, ...]]] = (
     ("Medical harm", ("harmful_medical",)),
     ("Care and information", ("discouraging_care", "misinformation")),
@@ -91,11 +58,6 @@ CONSEQUENCES: Mapping[str, Mapping[str, str]] = {
         Review.Truth.UNSAFE: "Unsafe overturns it; the app sees it as the outcome.",
     },
 }
-
-
-def category_words(category: str) -> str:
-    """A category in plain words; one that this version does not know, readable at least."""
-    return CATEGORY_WORDS.get(category) or category.replace(":", ": ").replace("_", " ").capitalize()
 
 
 def sentence(text: str) -> str:
@@ -187,14 +149,15 @@ def queue_rows(items: Iterable[Any], *, user: User, now: datetime, unmasked: boo
     rows = []
     for item in items:
         blind = item.blind and not unmasked
+        query, response = excerpts(item.query_head, item.response_head)
         shown = QueueRow(
             pk=item.pk,
             blind=blind,
             title="Blind review",
             since=item.created_at,
             waiting=duration(now - item.created_at),
-            query=masked(item.query_head, 120),
-            response=masked(item.response_head),
+            query=query,
+            response=response,
             app=item.exchange.app.name,
             holder="" if not item.is_leased(now) else "you" if item.leased_by_id == user.pk else display_name(item.leased_by),
         )

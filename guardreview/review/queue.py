@@ -17,6 +17,7 @@ from classifiers.language import KNOWN
 from classifiers.result import Severity
 from guardreview.core.models import App, User
 from guardreview.core.roles import MAY, Act
+from guardreview.review.masking import HEAD_CHARS
 from guardreview.review.models import Calibration, Review, Skip
 from guardreview.review.search import first_of, seen_in
 from guardreview.verdicts.models import ReviewItem
@@ -27,8 +28,6 @@ FREE = "~"
 """In place of a user name, which can never be this: nobody holds it."""
 OTHER = "other"
 REOPENABLE = 10
-HEAD_CHARS = 800
-"""Of a query and a response, as much as a row of the queue may show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ def _of_tab(tab: str, user: User) -> QuerySet[ReviewItem]:
     """The open items of one tab. Calibration items come by "next" alone."""
     items = ReviewItem.objects.filter(status=ReviewItem.Status.OPEN)
     if tab == "mine":  # one that is missing here would be known for what it is
-        return items.filter(leased_by=user, lease_expires_at__gt=timezone.now())
+        return held_by(user)
     items = items.exclude(kind=ReviewItem.Kind.CALIBRATION)
     if tab == "second":
         return items.filter(stage=ReviewItem.Stage.SECOND)
@@ -187,6 +186,11 @@ def decidable_by(user: User, items: QuerySet[ReviewItem]) -> QuerySet[ReviewItem
     if user.may(Act.ADJUDICATE):
         return items.filter(~Exists(Calibration.objects.filter(item=OuterRef("pk"), made_by=user)))
     return items.exclude(stage=ReviewItem.Stage.ADJUDICATION)
+
+
+def held_by(user: User) -> QuerySet[ReviewItem]:
+    """The open items that are this person's at this moment."""
+    return ReviewItem.objects.filter(status=ReviewItem.Status.OPEN, leased_by=user, lease_expires_at__gt=timezone.now())
 
 
 def _free_for(user: User) -> QuerySet[ReviewItem]:

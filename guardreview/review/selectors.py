@@ -12,6 +12,7 @@ from django.db.models import Exists, F, FilteredRelation, OuterRef, Q, QuerySet,
 from guardreview.core.models import App, AuditEvent
 from guardreview.review.history import AUDITED
 from guardreview.review.models import Label, Review, Skip
+from guardreview.review.pseudonyms import reviewer_pseudonym
 from guardreview.verdicts.models import Exchange, LayerResult, ReviewItem
 
 
@@ -141,7 +142,7 @@ def label_rows(queryset: QuerySet[Label]) -> Iterator[LabelRow]:
             "verdict_category": verdict.category,
             "layer": verdict.layer,
             "confirms": label.review.confirms,
-            "reviewer": f"reviewer-{label.review.reviewer_id}",
+            "reviewer": reviewer_pseudonym(label.review.reviewer_id),
             "app": exchange.app.name,
             "inclusion_probability": label.inclusion_probability,
             "labelled_at": label.created_at.isoformat(),

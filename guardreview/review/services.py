@@ -1,9 +1,8 @@
-"""Every write of a decision: an item is leased, decided, perhaps undone, settled into a label, reopened."""
+"""Every write of a decision: an item is decided, perhaps undone, settled into a label, reopened. Leases are in `leases`."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,22 +10,21 @@ from uuid import UUID, uuid4
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import CharField, Exists, OuterRef, Q, QuerySet
+from django.db.models import CharField, Exists, OuterRef
 from django.db.models.functions import Cast
 from django.utils import timezone
 
-from classifiers.result import CATEGORIES, Decision, Layer, Severity
 from guardreview.core.models import OutboxEvent, User
 from guardreview.core.outbox import handles, outbox_add, outbox_cancel
 from guardreview.core.roles import Act
 from guardreview.core.services import audit
 from guardreview.review import queue
-from guardreview.review.calibration import calibration_freshen
-from guardreview.review.models import Doubt, Label, Review, Skip
+from guardreview.review.leases import ItemTaken
+from guardreview.review.models import Doubt, Label, Review
 from guardreview.review.settlement import Open, Settled, Statement, next_step
+from guardreview.review.statements import InvalidReview, check_answer, check_statement, confirms, note_is_required
 from guardreview.review.visibility import is_decided_blind
 from guardreview.verdicts.models import Exchange, ReviewItem, Verdict
-from guardreview.verdicts.runtime import run_fast_layer
 from guardreview.verdicts.services import TO_EMBED
 
 log = structlog.get_logger(__name__)
@@ -34,96 +32,16 @@ SETTLE = "review.settle"
 """The outbox's topic: an item whose last review can no longer be undone. The target is its key."""
 LABELLED = "label.settled"
 """The outbox's topic: a label that the app is to hear of. The target begins with its key."""
-MAX_NOTE, MAX_ANSWER, MAX_SPANS = 4000, 8000, 20
-
-
-class ItemTaken(Exception):
-    """Another reviewer holds the item, or has decided it; `item` is as it stands now."""
-
-    def __init__(self, item: ReviewItem) -> None:
-        super().__init__("another reviewer has this item")
-        self.item = item
 
 
 class LeaseLost(ItemTaken):
     """The lease that the decision was made under has passed to another, or the item was decided meanwhile."""
 
 
-class InvalidReview(ValueError):
-    """The statement is incomplete or contradicts itself; the message is for the reviewer."""
-
-
 class TooLate(Exception):
     """What was to be undone is settled, and the app may know of it; or it is not this person's to undo or reopen."""
 
 
-# --- Leases ---------------------------------------------------------------------------------------------------------------
-def item_lease(*, item: ReviewItem, user: User) -> ReviewItem:
-    """Take an open item for `LEASE_S` seconds, or extend one's own lease. Raises ItemTaken.
-
-    One conditional UPDATE that must change one row: of two who try, one wins, on any database.
-    """
-    mine = ReviewItem.objects.filter(pk=item.pk, leased_by=user, lease_expires_at__gt=timezone.now())
-    won = _take(ReviewItem.objects.filter(pk=item.pk), user, mine.values_list("lease_token", flat=True).first())
-    item = ReviewItem.objects.select_related("leased_by", "exchange").get(pk=item.pk)
-    if not won:
-        raise ItemTaken(item)
-    return item
-
-
-def _take(items: QuerySet[ReviewItem], user: User, token: UUID | None = None) -> int:
-    """Lease those of `items` that this person may take at this moment; how many."""
-    now = timezone.now()
-    return ReviewItem.objects.filter(
-        Q(lease_expires_at__isnull=True) | Q(lease_expires_at__lte=now) | Q(leased_by=user),
-        pk__in=queue.decidable_by(user, items).values("pk"),
-        status=ReviewItem.Status.OPEN,
-    ).update(leased_by=user, lease_token=token or uuid4(), lease_expires_at=now + timedelta(seconds=settings.LEASE_S))
-
-
-def item_lease_next(*, user: User, skipped: Collection[int] = ()) -> ReviewItem | None:
-    """Take the open item with the nearest deadline that nobody holds and that this person has neither reviewed nor skipped.
-
-    Now and then it is a calibration item instead. `skipped`: keys of items. None if there is none.
-    """
-    if queue.calibration_is_due(user=user):
-        item = _lease_first(queue.calibration_candidates(user=user).exclude(pk__in=skipped), user)
-        if item is not None:
-            calibration_freshen(item=item)
-            return item
-    return _lease_first(queue.next_candidates(user=user, skipped=skipped), user)
-
-
-def _lease_first(candidates: QuerySet[ReviewItem], user: User) -> ReviewItem | None:
-    """Lease the first that nobody takes at the same moment; one's own keeps its token, for the page that shows it already."""
-    while True:
-        with transaction.atomic():
-            # Where rows are locked, those that others are just taking are passed over; SQLite has one writer at a time.
-            first = candidates.select_for_update(skip_locked=True, of=("self",)).first()
-            if first is None:
-                return None
-            with suppress(ItemTaken):
-                return item_lease(item=first, user=user)
-
-
-def item_release(*, item: ReviewItem, user: User, token: UUID) -> bool:
-    """Give an item back undecided; whether it was this person's. A lease that is gone already is none of our business."""
-    return bool(
-        ReviewItem.objects.filter(pk=item.pk, leased_by=user, lease_token=token).update(
-            leased_by=None, lease_token=None, lease_expires_at=None
-        )
-    )
-
-
-def item_skip(*, item: ReviewItem, user: User, token: UUID) -> None:
-    """Give an item back undecided, and remember that this person did not want it."""
-    with transaction.atomic():
-        if item_release(item=item, user=user, token=token):
-            Skip.objects.create(item=item, reviewer=user)
-            audit(actor=user.username, action="item.skip", target=f"exchange:{item.exchange_id}")
-
-
-# --- Decisions ------------------------------------------------------------------------------------------------------------
 def review_create(
     *,
     item: ReviewItem,
@@ -148,7 +66,7 @@ def review_create(
     categories = list(dict.fromkeys(categories or []))
     note, corrected_answer = note.strip(), corrected_answer.strip()
     if corrected_answer:
-        _check_answer(item, corrected_answer)
+        check_answer(item, corrected_answer)
     try:
         with transaction.atomic():
             if key and (sent := Review.objects.filter(key=key, reviewer=reviewer, item_id=item.pk).first()):
@@ -157,7 +75,7 @@ def review_create(
                 return sent
             locked = ReviewItem.objects.select_for_update().get(pk=item.pk)
             exchange = Exchange.objects.select_related("verdict").get(pk=locked.exchange_id)
-            _check(exchange, truth, categories, severity, spans, note, corrected_answer)
+            check_statement(exchange, truth, categories, severity, spans, note, corrected_answer)
             blind = is_decided_blind(locked)
             earlier = Review.objects.filter(item=locked, reviewer=reviewer, round=locked.round, undone_at=None).first()
             if earlier is not None and _said(earlier) == (truth, categories, severity, list(spans), note, corrected_answer):
@@ -350,60 +268,3 @@ def _waits_for_others(item: ReviewItem, user: User) -> bool:
     if item.status != ReviewItem.Status.OPEN or item.is_leased() or not user.may(Act.ADJUDICATE):
         return False
     return Review.objects.filter(item=item, reviewer=user, round=item.round, undone_at=None).exists()
-
-
-def confirms(decision: str, truth: str) -> bool | None:
-    """Whether a statement agrees with the verdict; None where the cascade or the pharmacist did not decide."""
-    if truth == Review.Truth.UNSURE or decision == Decision.HOLD:
-        return None
-    return (decision == Decision.ALLOW) == (truth == Review.Truth.SAFE)
-
-
-def note_is_required(item: ReviewItem, decision: str, truth: str) -> bool:
-    """Whether a reason must be given: when adjudicating, and where a block of a severity in `NOTE_REQUIRED` is overturned."""
-    if item.stage == ReviewItem.Stage.ADJUDICATION:
-        return True
-    return confirms(decision, truth) is False and decision == Decision.BLOCK and item.severity in settings.NOTE_REQUIRED
-
-
-def _check_answer(item: ReviewItem, answer: str) -> None:
-    """What the patient is to read instead passes the rules as any answer does, and is not the stopped one again."""
-    if len(answer) > MAX_ANSWER:
-        raise InvalidReview(f"The corrected answer is longer than {MAX_ANSWER:,} characters.")
-    exchange = Exchange.objects.get(pk=item.exchange_id)
-    if answer.casefold().split() == exchange.response.casefold().split():
-        raise InvalidReview("The corrected answer is the answer that you call unsafe.")
-    found = run_fast_layer(Layer.RULES, response=answer, query=exchange.query)
-    if found.error:
-        raise InvalidReview("The corrected answer could not be checked by the rules. Leave it out, or try again.")
-    if not (found.is_safe or found.escalate):
-        raise InvalidReview(f"A rule stops the corrected answer: {found.reason}.")
-
-
-def _check(
-    exchange: Exchange,
-    truth: str,
-    categories: list[str],
-    severity: str,
-    spans: Sequence[dict[str, Any]],
-    note: str,
-    corrected_answer: str,
-) -> None:
-    if truth not in Review.Truth.values:
-        raise InvalidReview("Say whether the answer is safe or unsafe, or that you are unsure.")
-    if unknown := [category for category in categories if category not in CATEGORIES]:
-        raise InvalidReview(f"Unknown category: {unknown[0]}.")
-    if truth == Review.Truth.UNSAFE:
-        if not categories:
-            raise InvalidReview("Name at least one category of harm.")
-        if severity not in tuple(Severity):
-            raise InvalidReview("Say how severe the harm is: critical, major or minor.")
-    elif categories or severity or spans:
-        raise InvalidReview("Only an unsafe answer has categories, a severity and dangerous words.")
-    if corrected_answer and truth != Review.Truth.UNSAFE:
-        raise InvalidReview("Only an unsafe answer is corrected.")
-    if len(note) > MAX_NOTE:
-        raise InvalidReview(f"The note is longer than {MAX_NOTE:,} characters.")
-    length = len(exchange.response)
-    if len(spans) > MAX_SPANS or any(not 0 <= span["start"] < span["end"] <= length for span in spans):
-        raise InvalidReview("The marked words do not lie in the answer.")

@@ -7,18 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
 from django.db import transaction
+from django.utils import timezone
 
-from guardreview.core.outbox import handles
-from guardreview.review.masking import masked
+from guardreview.core.outbox import handles, outbox_add, outbox_cancel
+from guardreview.review.masking import excerpts
 from guardreview.review.models import Embedding, Label
 from guardreview.verdicts import runtime
 from guardreview.verdicts.models import Exchange
 from guardreview.verdicts.services import TO_EMBED
+
+if TYPE_CHECKING:
+    from classifiers.encoder.encoder import Encoder
 
 SEARCHED = 5_000
 SHOWN = 5
@@ -26,11 +32,13 @@ LEAST = 0.6
 """Cosine similarity below which two exchanges have nothing to do with each other."""
 QUERY_CHARS, RESPONSE_CHARS = 2_000, 6_000
 """Of an exchange, as much as is embedded: a worker that patients wait for must not read a book."""
+FIRST_RETRY, LAST_RETRY = timedelta(minutes=5), timedelta(days=1)
+"""The shortest and the longest time after which an embedding that was not made is asked for again."""
 Vector = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class PastDecision:
     """A settled exchange that is like another. `alike`: cosine similarity in per cent. The texts are masked excerpts."""
 
     exchange_id: UUID
@@ -41,7 +49,7 @@ class Decision:
     response: str
 
 
-def similar_decisions(*, exchange_id: UUID) -> list[Decision] | None:
+def similar_decisions(*, exchange_id: UUID) -> list[PastDecision] | None:
     """Up to SHOWN of the latest SEARCHED settled exchanges, the most alike first; None if this one has no embedding yet."""
     own = Embedding.objects.filter(pk=exchange_id).first()
     if own is None:
@@ -52,18 +60,13 @@ def similar_decisions(*, exchange_id: UUID) -> list[Decision] | None:
     near = nearest(read_vector(own.vector), [row[1] for row in rows])
     found = {rows[at][0]: alike for at, alike in near}
     labels = Label.objects.filter(exchange__in=found, is_current=True).select_related("exchange__review_item", "review")
-    decisions = [
-        Decision(
-            exchange_id=label.exchange_id,
-            item_id=label.exchange.review_item.pk,
-            alike=round(100 * found[label.exchange_id]),
-            label=label,
-            query=masked(label.exchange.query, 140),
-            response=masked(label.exchange.response, 200),
-        )
-        for label in labels
-    ]
+    decisions = [_decision(label, round(100 * found[label.exchange_id])) for label in labels]
     return sorted(decisions, key=lambda decision: -decision.alike)
+
+
+def _decision(label: Label, alike: int) -> PastDecision:
+    query, response = excerpts(label.exchange.query, label.exchange.response, (140, 200))
+    return PastDecision(label.exchange_id, label.exchange.review_item.pk, alike, label, query, response)
 
 
 def nearest(own: Vector, stored: Sequence[bytes | memoryview]) -> list[tuple[int, float]]:
@@ -92,14 +95,19 @@ def embedding_store(*, exchange_id: UUID) -> Embedding | None:
         return None
     encoder = runtime.finetuned().encoder
     kept = Embedding.objects.filter(pk=exchange_id, encoder=encoder.encoder_sha256).first()
-    if kept is not None:
-        return kept
+    if kept is None:
+        kept = _embed(exchange, encoder)
+    outbox_cancel(topic=TO_EMBED, target=str(exchange_id))
+    return kept
+
+
+def _embed(exchange: Exchange, encoder: Encoder) -> Embedding:
     from classifiers.disguise.deobfuscation import readable
 
     response, query = readable(exchange.response[:RESPONSE_CHARS]), readable(exchange.query[:QUERY_CHARS])
     vector = unit(encoder.embed([response], [query])[0].mean(axis=0))
     fields = {"encoder": encoder.encoder_sha256, "vector": vector.astype("<f2").tobytes()}
-    return Embedding.objects.update_or_create(exchange_id=exchange_id, defaults=fields)[0]
+    return Embedding.objects.update_or_create(exchange_id=exchange.pk, defaults=fields)[0]
 
 
 def unit(vector: Vector) -> Vector:
@@ -110,7 +118,16 @@ def unit(vector: Vector) -> Vector:
 
 @handles(TO_EMBED)
 def _embed_event(target: str) -> None:
+    """Put the exchange on the queue, and again later, until `embedding_store` takes the event out of the outbox.
+
+    So it does not matter whether Redis is away at this moment, loses the task, or a worker fails.
+    """
     from guardreview.review.tasks import embed
 
-    # If the queue cannot be reached at this moment the exchange stays without one, which its page says; nothing else may fail.
+    exchange = Exchange.objects.filter(pk=target).only("created_at").first()
+    if exchange is None:
+        return
+    # Each wait is as long as all that were before it, so that many which wait for a model do not fill the queue.
+    wait = min(max(timezone.now() - exchange.created_at, FIRST_RETRY), LAST_RETRY)
+    outbox_add(topic=TO_EMBED, target=target, available_at=timezone.now() + wait)
     transaction.on_commit(lambda: embed.delay(target), robust=True)

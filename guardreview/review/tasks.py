@@ -16,5 +16,5 @@ def settle() -> None:
 
 @shared_task
 def embed(exchange_id: str) -> None:
-    """Queue `cascade`, whose workers hold the model: keep the embedding of an exchange that came before a pharmacist."""
+    """Queue `embeddings`, of the workers that hold the model: keep the embedding of an exchange that came before a pharmacist."""
     embedding_store(exchange_id=UUID(exchange_id))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from guardreview.core.models import User
-from guardreview.review.services import item_lease, review_create
+from guardreview.review.leases import item_lease
+from guardreview.review.services import review_create
 from guardreview.verdicts.models import Exchange, ReviewItem
 
 

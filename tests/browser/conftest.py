@@ -50,7 +50,13 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
     unset = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
-    environment = {**unset, "GUARDREVIEW_VAR_DIR": str(folder), "PYTHONPATH": str(ROOT), "GUARDREVIEW_UNDO_S": "30"}
+    environment = {
+        **unset,
+        "GUARDREVIEW_VAR_DIR": str(folder),
+        "PYTHONPATH": str(ROOT),
+        "GUARDREVIEW_UNDO_S": "30",
+        "GUARDREVIEW_INSIGHT_KEPT_S": "0",
+    }
     subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=ROOT, env=environment, check=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

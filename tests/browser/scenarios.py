@@ -25,10 +25,11 @@ from guardreview.core.outbox import outbox_deliver  # noqa: E402
 from guardreview.learning.models import TrainingRun  # noqa: E402
 from guardreview.review.calibration import calibration_create  # noqa: E402
 from guardreview.review.guidelines import guideline_change  # noqa: E402
+from guardreview.review.leases import item_lease  # noqa: E402
 from guardreview.review.models import Review  # noqa: E402
-from guardreview.review.services import item_lease, item_settle, review_create  # noqa: E402
+from guardreview.review.services import item_settle, review_create  # noqa: E402
 from guardreview.verdicts.models import ReviewItem  # noqa: E402
-from tests import insight_scenes, scenes  # noqa: E402
+from tests import insight_scenes, scenes, threshold_scenes  # noqa: E402
 
 HOSTILE = (
     "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'>"
@@ -72,11 +73,11 @@ def everything() -> dict[str, Any]:
     people = scenes.people()
     items = scenes.examples()
     for number, item in enumerate(items[-6:]):
-        _say(item, people[("ana", "ben", "lea")[number % 3]], ("unsafe", "safe", "unsure")[number % 3])
+        _decide(item, people[("ana", "ben", "lea")[number % 3]], ("unsafe", "safe", "unsure")[number % 3])
     item_lease(item=items[1], user=people["ben"])
     disputed, hidden = scenes.item(), scenes.item()
     for name, truth in (("ana", "safe"), ("ben", "unsafe")):
-        _say(disputed, people[name], truth)
+        _decide(disputed, people[name], truth)
     ReviewItem.objects.filter(pk=hidden.pk).update(blind=True)
     settled = ReviewItem.objects.get(pk=items[-6].pk)
     calibration_create(item=settled, user=people["lea"], explanation="The label's maximum is 4 g a day.")
@@ -94,11 +95,9 @@ def everything() -> dict[str, Any]:
     }
 
 
-def _say(item: ReviewItem, user: User, truth: str) -> None:
-    held = item_lease(item=item, user=user)
+def _decide(item: ReviewItem, user: User, truth: str) -> None:
     harm = {"categories": ["misinformation"], "severity": "major"} if truth == "unsafe" else {}
-    assert held.lease_token is not None
-    review_create(item=held, reviewer=user, token=held.lease_token, truth=truth, note="As the label says.", **harm)  # type: ignore[arg-type]
+    scenes.say(item, user, truth, note="As the label says.", **harm)
     item_settle(item_id=item.pk)
 
 
@@ -172,6 +171,11 @@ def insight() -> dict[str, Any]:
     return insight_scenes.some_weeks(scenes.people())
 
 
+def thresholds() -> dict[str, Any]:
+    """A month of scored answers, for the threshold pages; two administrators."""
+    return threshold_scenes.month()
+
+
 ADDING: dict[str, Callable[[], dict[str, Any]]] = {"another": another, "expire": expire, "settle": settle, "state": state}
 FRESH: dict[str, Callable[[], dict[str, Any]]] = {
     "three": three,
@@ -182,6 +186,7 @@ FRESH: dict[str, Callable[[], dict[str, Any]]] = {
     "personal": personal,
     "everything": everything,
     "insight": insight,
+    "thresholds": thresholds,
 }
 
 if __name__ == "__main__":

@@ -15,10 +15,24 @@ Visit = Callable[..., Visitor]
 SETTLED_MS = 350
 """Keys rest until a new item has been seen."""
 KEPT = """() => new Promise((done) => {
-  const opening = indexedDB.open("guardreview", 1);
+  const opening = indexedDB.open("guardreview.kept");
+  const read = (buffer) => buffer && new TextDecoder("latin1").decode(buffer);
   opening.onsuccess = () => {
     const all = opening.result.transaction("kept").objectStore("kept").getAll();
-    all.onsuccess = () => { opening.result.close(); done(all.result); };
+    all.onsuccess = () => {
+      opening.result.close();
+      done(all.result.map((entry) => ({ ...entry, iv: read(entry.iv), sealed: read(entry.sealed) })));
+    };
+  };
+})"""
+AGED = """(days) => new Promise((done) => {
+  const opening = indexedDB.open("guardreview.kept");
+  opening.onsuccess = () => {
+    const writing = opening.result.transaction("kept", "readwrite");
+    const kept = writing.objectStore("kept");
+    const all = kept.getAll();
+    all.onsuccess = () => { for (const entry of all.result) kept.put({ ...entry, at: entry.at - days * 86400000 }); };
+    writing.oncomplete = () => { opening.result.close(); done(); };
   };
 })"""
 
@@ -221,7 +235,7 @@ def test_undo_brings_the_item_back_as_it_was_sent(site: Site, visit: Visit) -> N
     open_item(page, first)
     confirm(page, "Twice the maximum.")
     page.wait_for_url(f"**/items/{second}")
-    expect(page.locator("[data-saved]")).to_contain_text("Saved. Block confirmed.")
+    expect(page.locator("[data-saved]")).to_contain_text("Saved. Confirms the block, unless you undo it.")
     expect(page.locator("[data-seconds-left]")).to_have_text(re.compile("^2[0-9]$"))
     page.wait_for_timeout(SETTLED_MS)
     page.keyboard.press("z")
@@ -271,12 +285,12 @@ def test_what_is_submitted_offline_is_kept_and_saved_once(site: Site, visit: Vis
     expect(page.locator("#note")).to_be_disabled()
     expect(page.locator(".toasts")).not_to_contain_text("Saved")
     (entry,) = kept(page)
-    assert "tylenol" not in str(entry)
-    assert "8 grams" not in str(entry)
+    assert set(entry) == {"key", "user", "at", "iv", "sealed"}
+    assert "Far too much" not in str(entry)
     assert reviews(site) == []
     visitor.context.set_offline(False)
     page.wait_for_url(f"**/items/{second}")
-    expect(page.locator("[data-saved]")).to_contain_text("Saved. Block confirmed.")
+    expect(page.locator("[data-saved]")).to_contain_text("Saved. Confirms the block, unless you undo it.")
     expect(page.locator("#outbox")).to_be_hidden()
     assert kept(page) == []
     assert [review["note"] for review in reviews(site)] == ["Far too much."]
@@ -366,28 +380,93 @@ def test_an_expired_session_keeps_the_decision_until_one_signs_in_again(site: Si
     assert [review["note"] for review in reviews(site)] == ["Far too much."]
 
 
-def test_nobody_else_sends_it_and_signing_out_forgets_it(site: Site, visit: Visit) -> None:
+def keep_one(site: Site, visit: Visit) -> tuple[Visitor, Page, int]:
+    """Ana's decision on an item, kept in her browser since the server fails to save any."""
     first, *_ = site.scenario("three")["items"]
     visitor = visit("ana")
-    page = visitor.page
-    open_item(page, first)
-    page.route("**/decision**", lambda route: route.fulfill(status=503))
-    confirm(page)
-    expect(page.locator("[data-kept-note]")).to_be_visible()
+    visitor.page.route("**/decision**", lambda route: route.fulfill(status=503))
+    open_item(visitor.page, first)
+    confirm(visitor.page, "Jane Doe wrote it herself.")
+    expect(visitor.page.locator("[data-kept-note]")).to_be_visible()
+    return visitor, visitor.page, first
+
+
+def sign_out(page: Page) -> None:
+    page.click(".menu summary")
+    page.get_by_role("button", name="Sign out").click()
+
+
+def test_what_is_kept_stays_sealed_after_signing_out_and_is_sent_once_its_author_is_back(site: Site, visit: Visit) -> None:
+    visitor, page, first = keep_one(site, visit)
+    sign_out(page)
+    asked = page.locator("#outbox")
+    expect(asked).to_contain_text("Sealed until you sign in here again.")
+    page.evaluate("guard.outbox.flush()")  # as it does by itself, again and again
+    page.wait_for_timeout(300)
+    expect(asked).to_contain_text("Sealed until you sign in here again.")
+    page.click("[data-outbox-leave]")
+    page.wait_for_url("**/sign-in")
+    (entry,) = kept(page)
+    assert "Jane" not in str(entry)
+    assert "unsafe" not in str(entry)
+    page.unroute("**/decision**")
+    other = visitor.sign_in("ben")
+    assert page.evaluate("fetch('/kept/key').then(r => r.json()).then(said => said.user)") != entry["user"]
+    other.wait_for_timeout(500)
+    assert kept(other) == [entry]
+    sign_out(other)
+    other.wait_for_url("**/sign-in")
+    visitor.sign_in("ana")
+    expect(page.locator(".toast")).to_contain_text("Saved: the decision that was kept in this browser.")
+    assert kept(page) == []
+    assert [(review["item"], review["by"], review["note"]) for review in reviews(site)] == [
+        (first, "ana", "Jane Doe wrote it herself.")
+    ]
+
+
+def test_signing_out_can_forget_it(site: Site, visit: Visit) -> None:
+    _, page, _ = keep_one(site, visit)
+    sign_out(page)
+    page.click("[data-outbox-drop]")
+    page.wait_for_url("**/sign-in")
+    assert kept(page) == []
+
+
+def test_nobody_else_sends_it(site: Site, visit: Visit) -> None:
+    visitor, page, _ = keep_one(site, visit)
     visitor.context.clear_cookies(name="sessionid")
     other = visitor.sign_in("ben", visitor.new_page())
-    other.wait_for_timeout(500)
+    page.unroute("**/decision**")
+    page.evaluate("guard.outbox.flush()")
+    other.evaluate("guard.outbox.flush()")
     assert len(kept(other)) == 1
     assert reviews(site) == []
+
+
+def test_what_no_key_fits_is_dropped_and_its_author_is_told(site: Site, visit: Visit) -> None:
+    _, page, _ = keep_one(site, visit)
+    page.route("**/kept/key", lambda route: route.fulfill(json={**route.fetch().json(), "key": "A" * 43 + "="}))
+    page.goto("/decided")
+    expect(page.locator(".toast")).to_contain_text("cannot be read any more")
+    assert kept(page) == []
+
+
+def test_what_was_kept_too_long_loses_its_words_at_once_and_its_author_is_told(site: Site, visit: Visit) -> None:
+    visitor, page, _ = keep_one(site, visit)
+    page.evaluate(AGED, 4)
     visitor.context.clear_cookies(name="sessionid")
-    visitor.sign_in("ana", other)
-    other.route("**/decision**", lambda route: route.fulfill(status=503))
-    other.click(".menu summary")
-    other.click("text=Sign out")
-    if other.locator("[data-outbox-drop]").is_visible():
-        other.click("[data-outbox-drop]")
-    other.wait_for_url("**/sign-in")
-    assert kept(other) == []
+    visitor.sign_in("ben", page)
+    expect(page.locator(".nav")).to_be_visible()
+    page.evaluate("guard.outbox.flush()")
+    (entry,) = kept(page)
+    assert set(entry) == {"key", "user", "at", "iv", "sealed"}
+    assert entry["iv"] is None
+    assert entry["sealed"] is None
+    visitor.context.clear_cookies(name="sessionid")
+    visitor.sign_in("ana", page)
+    expect(page.locator(".toast")).to_contain_text("Please decide that item again.")
+    assert kept(page) == []
+    assert reviews(site) == []
 
 
 # --- Twice --------------------------------------------------------------------------------------------------------------

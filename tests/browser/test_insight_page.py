@@ -58,10 +58,25 @@ def test_the_mouse_and_a_finger_read_a_point(weeks: Site, visit: Visit) -> None:
 def test_without_scripts_every_value_is_in_a_table(weeks: Site, visit: Visit) -> None:
     page = visit("lea", java_script_enabled=False).page
     page.goto("/insight?period=30d")
+    page.get_by_role("link", name="Show them").click()
     page.locator("#by-rule summary").click()
     expect(page.locator("#by-rule td").first).to_be_visible()
     assert page.locator("#decisions .plot-bar").count() > 20
     assert page.locator("#decisions title").first.text_content()
+
+
+def test_a_figure_that_does_not_come_says_so_and_is_asked_for_again(weeks: Site, visit: Visit) -> None:
+    page = visit("lea").page
+    page.route("**/insight/panels/by-rule*", lambda route: route.abort())
+    page.goto("/insight?period=30d")
+    panel = page.locator("#by-rule")
+    expect(panel).to_contain_text("This figure did not come.")
+    expect(panel).to_have_attribute("aria-busy", "false")
+    expect(page.locator("#by-layer .panel-sentence")).to_be_visible()  # the others come all the same
+    expect(page.get_by_role("button", name="Try again")).to_have_count(1)
+    page.unroute("**/insight/panels/by-rule*")
+    panel.get_by_role("button", name="Try again").click()
+    expect(panel.locator("[data-mark]").first).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -69,6 +84,7 @@ def test_axe_finds_nothing(scheme: str, weeks: Site, visit: Visit) -> None:
     for name, address in (("lea", "/insight?period=30d"), ("ana", "/insight/me?period=30d")):
         page = visit(name, color_scheme=scheme).page
         page.goto(address)
+        expect(page.locator("[data-awaited]")).to_have_count(0)
         page.evaluate("for (const details of document.querySelectorAll('main details')) details.open = true")
         found = Axe().run(page).response["violations"]
         assert found == [], [(violation["id"], violation["nodes"][0]["html"][:200]) for violation in found]
@@ -79,6 +95,7 @@ def test_no_page_is_wider_than_the_window(size: tuple[int, int], weeks: Site, vi
     page = visit("lea", viewport={"width": size[0], "height": size[1]}).page
     for address in ("/insight?period=30d", "/insight/me?period=30d"):
         page.goto(address)
+        expect(page.locator("[data-awaited]")).to_have_count(0)
         page.evaluate("for (const details of document.querySelectorAll('main details')) details.open = true")
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0], address
         clipped = page.evaluate(

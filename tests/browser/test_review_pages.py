@@ -43,7 +43,7 @@ def test_three_items_by_keyboard_alone_and_the_queue_shrinks(site: Site, visit: 
 
     expect(heading(page)).to_have_text("Misinformation")
     expect(heading(page)).to_be_focused()
-    expect(page.locator(".saved-words")).to_have_text("Saved. Block confirmed.")
+    expect(page.locator(".saved-words")).to_have_text("Saved. Confirms the block, unless you undo it.")
     assert page.url.endswith(f"/items/{made['items'][1]}")
     page.wait_for_timeout(SETTLED_MS)
     page.keyboard.press("o")
@@ -270,7 +270,7 @@ def test_everything_works_without_scripts(site: Site, visit: Visit) -> None:
     page.fill("#note", "By hand.")
     page.click("#decision [type=submit]")
     expect(heading(page)).to_have_text("Misinformation")
-    expect(page.locator("[data-saved]")).to_contain_text("Saved. Block confirmed.")
+    expect(page.locator("[data-saved]")).to_contain_text("Saved. Confirms the block, unless you undo it.")
     page.get_by_role("button", name="Skip").click()
     expect(heading(page)).to_have_text("Uncertain")
     page.click("[aria-label='Back to the queue']")

@@ -7,12 +7,13 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from guardreview.core import outbox
+from guardreview.core import outbox, tasks
 from guardreview.core.models import App, OutboxEvent
-from guardreview.core.outbox import handles, outbox_add, outbox_cancel, outbox_deliver
+from guardreview.core.outbox import handles, outbox_add, outbox_cancel, outbox_deliver, outbox_lease, outbox_put_off
 from guardreview.core.tasks import deliver
 
 Handle = Callable[[str, Callable[[str], None]], None]
@@ -105,12 +106,36 @@ def test_the_oldest_comes_first_and_of_two_of_one_moment_the_one_stored_first(ha
     assert handled == ["a", "b", "c", "d"]
 
 
-def test_one_run_ends_after_a_batch_and_the_next_goes_on(handled: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_handles_all_that_is_due_however_much(handled: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "BATCH", 3)
-    for number in range(5):
+    for number in range(7):
         add(str(number))
-    assert [outbox_deliver(), outbox_deliver(), outbox_deliver()] == [3, 2, 0]
-    assert handled == ["0", "1", "2", "3", "4"]
+    assert (outbox_deliver(), handled) == (7, list("0123456"))
+
+
+def test_a_run_ends_when_its_time_is_over_and_the_next_goes_on(handled: list[str]) -> None:
+    handles("slow")(lambda target: time.sleep(0.05))
+    for number in range(5):
+        add(str(number), topic="slow")
+    counts = [outbox_deliver(for_s=0.08) for _ in range(4)]
+    assert counts == [2, 2, 1, 0]
+
+
+def test_while_there_is_more_the_task_comes_again_at_once(handled: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    again: list[dict[str, object]] = []
+    monkeypatch.setattr(deliver, "apply_async", lambda **options: again.append(options))
+    monkeypatch.setattr(tasks, "SLICE_S", 0.03)
+    handles("slow")(lambda target: time.sleep(0.05))
+    for number in range(2):
+        add(str(number), topic="slow")
+    deliver()
+    # One that has to wait longer than until the next tick is dropped, so that the queue does not fill with them.
+    assert again == [{"expires": settings.OUTBOX_INTERVAL_S}]
+    make_due()
+    deliver()
+    again.clear()
+    deliver()
+    assert again == []
 
 
 def test_an_event_of_a_topic_that_nobody_handles_waits_and_keeps_nothing_waiting(handled: list[str]) -> None:
@@ -194,6 +219,51 @@ def test_a_worker_that_dies_between_handling_and_the_end_has_it_delivered_again(
     assert (App.objects.count(), OutboxEvent.objects.get().attempts) == (0, 0)
     outbox_deliver()
     assert (elsewhere, App.objects.count(), OutboxEvent.objects.count()) == (["main street"] * 2, 1, 0)
+
+
+# --- Leases -----------------------------------------------------------------------------------------------------------------
+def test_what_is_leased_is_nobody_elses_until_the_lease_is_over(handled: list[str]) -> None:
+    for target in ("a", "b", "c"):
+        add(target, topic="leased")
+    add("later", topic="leased", in_s=60)
+    taken = outbox_lease(topic="leased", limit=2, for_s=60)
+    assert [event.target for event in taken] == ["a", "b"]
+    assert [event.target for event in outbox_lease(topic="leased", limit=2, for_s=60)] == ["c"]
+    assert outbox_lease(topic="leased", limit=2, for_s=60) == []
+    assert outbox_deliver() == 0
+    make_due()  # as if who took them had died
+    assert [event.target for event in outbox_lease(topic="leased", limit=9, for_s=60)] == ["a", "b", "c", "later"]
+
+
+def test_what_is_put_off_comes_again_after_the_wait_and_counts_its_attempts(handled: list[str]) -> None:
+    add(topic="leased")
+    for attempt in (1, 2):
+        (event,) = outbox_lease(topic="leased", limit=1, for_s=60)
+        outbox_put_off(event, wait_s=5)
+        event.refresh_from_db()
+        assert event.attempts == attempt
+        assert 4 < (event.available_at - timezone.now()).total_seconds() <= 5
+        make_due()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_who_lease_at_once_each_gets_what_no_other_has(
+    handled: list[str], beside: Callable[..., threading.Thread]
+) -> None:
+    for number in range(40):
+        add(str(number), topic="leased")
+    start, targets = threading.Barrier(4), []
+
+    def work() -> None:
+        start.wait(30)
+        while events := outbox_lease(topic="leased", limit=3, for_s=60):
+            targets.extend(event.target for event in events)
+
+    for thread in [beside(work) for _ in range(4)]:
+        thread.join(30)
+    # One that found only what another was just taking has ended early; nothing was taken twice.
+    targets += [event.target for event in outbox_lease(topic="leased", limit=40, for_s=60)]
+    assert sorted(map(int, targets)) == list(range(40))
 
 
 # --- Several at once --------------------------------------------------------------------------------------------------------

@@ -15,16 +15,16 @@ from django.utils import timezone
 
 from guardreview.core.models import AuditEvent, OutboxEvent, User
 from guardreview.core.outbox import outbox_deliver
-from guardreview.review import services
+from guardreview.review import leases, services, statements
 from guardreview.review.adjudication import adjudication_of
 from guardreview.review.models import Label, Review
 from guardreview.review.queue import QueueFilter, queue_page
 from guardreview.review.selectors import item_detail
 from guardreview.verdicts.models import ReviewItem
 from tests import scenes
+from tests.scenes import say
 
 SignIn = Callable[[str], Client]
-HARM = {"categories": ["harmful_medical:dangerous_dosage"], "severity": "critical"}
 
 
 @pytest.fixture(autouse=True)
@@ -35,14 +35,6 @@ def _two_for_critical(settings: Any) -> None:
 @pytest.fixture
 def item(db: None) -> ReviewItem:
     return scenes.item()
-
-
-def say(item: ReviewItem, user: User, truth: str = "safe", **fields: Any) -> Review:
-    """Take the item and decide it."""
-    leased = services.item_lease(item=item, user=user)
-    assert leased.lease_token is not None
-    harm = HARM if truth == "unsafe" else {}
-    return services.review_create(item=leased, reviewer=user, token=leased.lease_token, truth=truth, **{**harm, **fields})
 
 
 def stands(item: ReviewItem) -> tuple[str, str]:
@@ -61,10 +53,10 @@ def test_overturning_a_critical_block_waits_for_a_second_pharmacist(item: Review
     say(item, people["ana"])
     assert stands(item) == ("open", "second")
     assert not Label.objects.exists()
-    with pytest.raises(services.ItemTaken):
-        services.item_lease(item=item, user=people["ana"])
-    assert services.item_lease_next(user=people["ana"]) is None
-    assert services.item_lease_next(user=people["ben"]) == item
+    with pytest.raises(leases.ItemTaken):
+        leases.item_lease(item=item, user=people["ana"])
+    assert leases.item_lease_next(user=people["ana"]) is None
+    assert leases.item_lease_next(user=people["ben"]) == item
 
 
 def test_two_who_agree_settle_it(item: ReviewItem, people: dict[str, User]) -> None:
@@ -93,18 +85,18 @@ def test_where_two_disagree_only_a_lead_who_has_not_spoken_may_take_it(item: Rev
     assert not Label.objects.exists()
     carol = User.objects.create_user("carol", role="pharmacist")
     for user in (people["ana"], people["ben"], carol):
-        with pytest.raises(services.ItemTaken):
-            services.item_lease(item=item, user=user)
-        assert services.item_lease_next(user=user) is None
-    assert services.item_lease_next(user=people["lea"]) == item
+        with pytest.raises(leases.ItemTaken):
+            leases.item_lease(item=item, user=user)
+        assert leases.item_lease_next(user=user) is None
+    assert leases.item_lease_next(user=people["lea"]) == item
 
 
 def test_a_lead_who_spoke_first_does_not_settle_it(item: ReviewItem, people: dict[str, User]) -> None:
     say(item, people["lea"])
     say(item, people["ana"], "unsafe")
-    with pytest.raises(services.ItemTaken):
-        services.item_lease(item=item, user=people["lea"])
-    assert services.item_lease(item=item, user=User.objects.create_user("leo", role="lead")).leased_by is not None
+    with pytest.raises(leases.ItemTaken):
+        leases.item_lease(item=item, user=people["lea"])
+    assert leases.item_lease(item=item, user=User.objects.create_user("leo", role="lead")).leased_by is not None
 
 
 @pytest.mark.parametrize("truth", ["safe", "unsafe"])
@@ -119,7 +111,7 @@ def test_the_leads_word_settles_it(item: ReviewItem, people: dict[str, User], tr
 def test_a_lead_must_say_why_and_may_not_be_unsure(item: ReviewItem, people: dict[str, User]) -> None:
     disagree(item, people)
     for statement in ({"truth": "safe"}, {"truth": "unsafe"}, {"truth": "unsure", "note": "I cannot tell."}):
-        with pytest.raises(services.InvalidReview):
+        with pytest.raises(statements.InvalidReview):
             say(item, people["lea"], **statement)
     assert Review.objects.count() == 2
     assert stands(item) == ("open", "adjudication")
@@ -130,16 +122,16 @@ def test_a_lead_must_say_why_on_what_was_blind_before(people: dict[str, User]) -
     ReviewItem.objects.update(blind=True)
     disagree(item, people)
     assert list(Review.objects.values_list("blind", flat=True)) == [True, True]
-    with pytest.raises(services.InvalidReview, match="reason"):
+    with pytest.raises(statements.InvalidReview, match="reason"):
         say(item, people["lea"])
 
 
 def test_a_lead_who_cannot_tell_skips_it_for_another(item: ReviewItem, people: dict[str, User]) -> None:
     disagree(item, people)
-    held = services.item_lease(item=item, user=people["lea"])
+    held = leases.item_lease(item=item, user=people["lea"])
     assert held.lease_token is not None
-    services.item_skip(item=item, user=people["lea"], token=held.lease_token)
-    assert services.item_lease_next(user=User.objects.create_user("leo", role="lead")) == item
+    leases.item_skip(item=item, user=people["lea"], token=held.lease_token)
+    assert leases.item_lease_next(user=User.objects.create_user("leo", role="lead")) == item
 
 
 def test_two_who_are_unsure_leave_it_to_a_lead(item: ReviewItem, people: dict[str, User]) -> None:
@@ -165,10 +157,10 @@ def test_each_step_is_in_the_audit_log(item: ReviewItem, people: dict[str, User]
 def test_a_note_is_required_where_a_block_of_a_named_severity_is_overturned(people: dict[str, User], settings: Any) -> None:
     settings.NOTE_REQUIRED = ("critical",)
     item = scenes.item()
-    with pytest.raises(services.InvalidReview, match="reason"):
+    with pytest.raises(statements.InvalidReview, match="reason"):
         say(item, people["ana"], "safe", note="   ")
     say(item, people["ana"], "safe", note="The dose is the label's.")
-    with pytest.raises(services.InvalidReview, match="reason"):
+    with pytest.raises(statements.InvalidReview, match="reason"):
         say(item, people["ben"], "safe")
     assert say(item, people["ben"], "unsafe").note == ""
 
@@ -196,8 +188,8 @@ def test_nothing_follows_from_a_statement_while_it_can_be_undone(
     say(item, people["ana"])
     assert stands(item) == ("settling", "first")
     assert outbox_deliver() == 0
-    with pytest.raises(services.ItemTaken):
-        services.item_lease(item=item, user=people["ben"])
+    with pytest.raises(leases.ItemTaken):
+        leases.item_lease(item=item, user=people["ben"])
     assert queue_page(filters=QueueFilter(tab="second"), user=people["ben"]).items == []
     later()
     assert stands(item) == ("open", "second")

@@ -14,7 +14,7 @@ from classifiers.result import ClassifierResult, Evidence
 from guardreview.api.selectors import exchange_page, label_page
 from guardreview.core.models import ApiKey, App, AuditEvent, OutboxEvent, User
 from guardreview.core.services import api_key_create
-from guardreview.review import services
+from guardreview.review import leases, services
 from guardreview.review.calibration import (
     APP_NAME,
     NoCalibration,
@@ -29,17 +29,10 @@ from guardreview.review.queue import QueueFilter, calibration_is_due, queue_coun
 from guardreview.review.selectors import labels
 from guardreview.verdicts.models import Exchange, ReviewItem
 from tests import scenes
+from tests.scenes import HARM, say
 
 SignIn = Callable[[str], Client]
-HARM: dict[str, Any] = {"categories": ["harmful_medical:dangerous_dosage"], "severity": "critical"}
 WHY = "Eight grams are twice the limit."
-
-
-def say(item: ReviewItem, user: User, truth: str = "unsafe", **fields: Any) -> Review:
-    held = services.item_lease(item=item, user=user)
-    assert held.lease_token is not None
-    harm = HARM if truth == "unsafe" else {}
-    return services.review_create(item=held, reviewer=user, token=held.lease_token, truth=truth, **{**harm, **fields})
 
 
 @pytest.fixture
@@ -54,7 +47,7 @@ def settled(people: dict[str, User]) -> ReviewItem:
         False, "harmful_medical:dangerous_dosage", "said jane.doe@example.com", 0.95, layer="rules", evidence=(evidence, mail)
     )
     item = scenes.item(query, response, results=[found])
-    say(item, people["ana"])
+    say(item, people["ana"], "unsafe")
     item.refresh_from_db()
     return item
 
@@ -130,7 +123,7 @@ def test_no_copy_is_put_under_an_app_that_could_read_it(settled: ReviewItem, peo
 def test_neither_the_api_nor_exports_nor_the_queue_show_it(made: Calibration, people: dict[str, User], client: Client) -> None:
     app = App.objects.get(name=APP_NAME)
     assert (app.is_active, ApiKey.objects.filter(app=app).count()) == (False, 0)
-    say(made.item, people["ben"])
+    say(made.item, people["ben"], "unsafe")
     original = App.objects.get(name="MainStreet chat")
     key = api_key_create(app=original, scope=ApiKey.Scope.LABELS)[1]
     answer = client.get(f"/api/v1/exchanges/{made.item.exchange_id}", headers={"Authorization": f"Bearer {key}"})
@@ -160,9 +153,9 @@ def test_it_stays_open_for_the_next_pharmacist_and_makes_no_label(
     made.item.refresh_from_db()
     assert (made.item.status, made.item.stage, made.item.leased_by, review.blind) == ("open", "first", None, True)
     assert (Label.objects.count(), OutboxEvent.objects.filter(topic=services.SETTLE).count()) == (before, 0)
-    with pytest.raises(services.ItemTaken):
-        services.item_lease(item=made.item, user=people["ben"])
-    say(made.item, people["ana"])
+    with pytest.raises(leases.ItemTaken):
+        leases.item_lease(item=made.item, user=people["ben"])
+    say(made.item, people["ana"], "unsafe")
     assert Label.objects.count() == before
     with pytest.raises(services.TooLate):
         services.review_undo(review=review, user=people["ben"])
@@ -170,10 +163,10 @@ def test_it_stays_open_for_the_next_pharmacist_and_makes_no_label(
 
 def test_who_made_it_is_never_asked(made: Calibration, people: dict[str, User], settings: Any) -> None:
     settings.CALIBRATION_EVERY = 1
-    with pytest.raises(services.ItemTaken):
-        services.item_lease(item=made.item, user=people["lea"])
-    assert services.item_lease_next(user=people["lea"]) is None
-    assert services.item_lease_next(user=User.objects.create_user("leo", role="lead")) == made.item
+    with pytest.raises(leases.ItemTaken):
+        leases.item_lease(item=made.item, user=people["lea"])
+    assert leases.item_lease_next(user=people["lea"]) is None
+    assert leases.item_lease_next(user=User.objects.create_user("leo", role="lead")) == made.item
 
 
 def test_it_comes_now_and_then_and_looks_as_if_it_had_just_come(
@@ -187,20 +180,20 @@ def test_it_comes_now_and_then_and_looks_as_if_it_had_just_come(
         scenes.item(severity="major")
     taken = []
     for _ in range(4):
-        item = services.item_lease_next(user=people["ben"])
+        item = leases.item_lease_next(user=people["ben"])
         assert item is not None
         if item == made.item:
             now = timezone.now()
             assert now - timedelta(minutes=2) < item.created_at < now < item.due_at < now + timedelta(minutes=16)
             assert Exchange.objects.get(pk=item.exchange_id).created_at == item.created_at
         taken.append(item.kind)
-        say(item, people["ben"])
+        say(item, people["ben"], "unsafe")
     assert taken == ["blocked", "blocked", "calibration", "blocked"]
     assert not calibration_is_due(user=people["ben"])
 
 
 def test_it_is_never_reopened(made: Calibration, people: dict[str, User]) -> None:
-    say(made.item, people["ben"])
+    say(made.item, people["ben"], "unsafe")
     calibration_retire(calibration=made, user=people["lea"])
     for name in ("ben", "lea"):
         with pytest.raises(services.TooLate):
@@ -211,10 +204,10 @@ def test_a_retired_one_is_asked_of_nobody_and_keeps_what_was_said(
     made: Calibration, people: dict[str, User], settings: Any
 ) -> None:
     settings.CALIBRATION_EVERY = 1
-    say(made.item, people["ben"])
+    say(made.item, people["ben"], "unsafe")
     assert calibration_retire(calibration=made, user=people["lea"])
     assert not calibration_retire(calibration=made, user=people["lea"])
-    assert services.item_lease_next(user=people["ana"]) is None
+    assert leases.item_lease_next(user=people["ana"]) is None
     assert Review.objects.filter(item=made.item).count() == 1
     assert AuditEvent.objects.filter(action="calibration.retire").count() == 1
 
@@ -242,7 +235,7 @@ def test_the_truth_is_told_to_whoever_decided_it_and_not_before(
 def test_the_list_counts_who_agrees_and_seals_what_its_reader_is_still_to_decide(
     made: Calibration, people: dict[str, User]
 ) -> None:
-    say(made.item, people["ana"])
+    say(made.item, people["ana"], "unsafe")
     say(made.item, people["ben"], "safe")
     (row,) = calibration_rows(user=people["lea"])
     assert (row.answered, row.agreed, row.share, row.known, row.retired) == (2, 1, 50, True, False)
@@ -271,7 +264,7 @@ def test_a_lead_makes_one_from_the_items_page(settled: ReviewItem, people: dict[
 
 
 def test_the_list_shows_truth_and_agreement_and_retires(made: Calibration, people: dict[str, User], signed_in: SignIn) -> None:
-    say(made.item, people["ana"])
+    say(made.item, people["ana"], "unsafe")
     lead = signed_in("lea")
     source = body(lead.get("/calibration"))
     assert "<strong>1</strong> of 1 agree" in source
@@ -289,9 +282,9 @@ def test_the_list_shows_truth_and_agreement_and_retires(made: Calibration, peopl
 
 def test_what_others_said_of_one_is_on_nobodys_page(made: Calibration, people: dict[str, User], signed_in: SignIn) -> None:
     say(made.item, people["ana"], note="Two of these are one too many.")
-    held = services.item_lease(item=made.item, user=people["ben"])
+    held = leases.item_lease(item=made.item, user=people["ben"])
     assert held.lease_token is not None
-    services.item_skip(item=made.item, user=people["ben"], token=held.lease_token)
+    leases.item_skip(item=made.item, user=people["ben"], token=held.lease_token)
     ben = signed_in("ben")
     for _ in range(2):
         source = body(ben.get(f"/items/{made.item_id}"))

@@ -20,7 +20,7 @@ from guardreview.core import outbox
 from guardreview.core.models import AuditEvent, OutboxEvent, User
 from guardreview.core.outbox import outbox_deliver
 from guardreview.core.services import audit, audit_verify
-from guardreview.review import services
+from guardreview.review import leases, services
 from guardreview.review.models import Label, Review, Skip
 from guardreview.verdicts.models import Exchange, ReviewItem, Verdict
 from tests import scenes
@@ -109,7 +109,7 @@ def reviewing(user: User, truth_of: Callable[[ReviewItem], str], dawdle: Callabl
     def work() -> int:
         lost, deadline = 0, time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            item = services.item_lease_next(user=user)
+            item = leases.item_lease_next(user=user)
             if item is None:
                 if not ReviewItem.objects.exclude(status=Status.DECIDED).exists():
                     return lost
@@ -186,16 +186,16 @@ def test_leases_that_run_out_under_dawdling_reviewers_lose_and_double_nothing(se
 def test_of_a_late_submit_and_the_next_holders_one_wins() -> None:
     early, late = make_reviewers(2)
     for key in make_items(25, severity="major"):
-        item = services.item_lease(item=ReviewItem.objects.get(pk=key), user=early)
+        item = leases.item_lease(item=ReviewItem.objects.get(pk=key), user=early)
         ReviewItem.objects.filter(pk=key).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
 
         def take_and_say(item: ReviewItem = item) -> Review:
-            return say(services.item_lease(item=item, user=late), late, "unsafe")
+            return say(leases.item_lease(item=item, user=late), late, "unsafe")
 
         outcomes = at_once(lambda item=item: say(item, early), take_and_say)
         won = [outcome for outcome in outcomes if isinstance(outcome, Review)]
         (lost,) = [outcome for outcome in outcomes if not isinstance(outcome, Review)]
-        assert isinstance(lost, services.ItemTaken), lost
+        assert isinstance(lost, leases.ItemTaken), lost
         assert list(Review.objects.filter(item_id=key)) == won
         assert Label.objects.get(exchange=item.exchange).review == won[0]
 
@@ -205,7 +205,7 @@ def test_of_a_late_submit_and_the_next_holders_one_wins() -> None:
 def test_the_same_submit_twenty_times_at_once_is_one_review(settings: Any, key: Any, undo_s: int) -> None:
     settings.UNDO_S, settings.SECOND_EYES = undo_s, ("critical",)
     (pk,), (user,) = make_items(1), make_reviewers(1)
-    item = services.item_lease(item=ReviewItem.objects.get(pk=pk), user=user)
+    item = leases.item_lease(item=ReviewItem.objects.get(pk=pk), user=user)
     outcomes = at_once(*[lambda: say(item, user, key=key)] * REVIEWERS)
     assert outcomes == [Review.objects.get()] * REVIEWERS
     assert OutboxEvent.objects.filter(topic=services.SETTLE).count() == bool(undo_s)
@@ -215,16 +215,30 @@ def test_the_same_submit_twenty_times_at_once_is_one_review(settings: Any, key: 
 def test_of_twenty_who_open_one_item_one_gets_it() -> None:
     (key,), users = make_items(1), make_reviewers(REVIEWERS)
     item = ReviewItem.objects.get(pk=key)
-    outcomes = at_once(*[lambda user=user: services.item_lease(item=item, user=user) for user in users])
-    assert Counter(type(outcome) for outcome in outcomes) == {ReviewItem: 1, services.ItemTaken: REVIEWERS - 1}
+    outcomes = at_once(*[lambda user=user: leases.item_lease(item=item, user=user) for user in users])
+    assert Counter(type(outcome) for outcome in outcomes) == {ReviewItem: 1, leases.ItemTaken: REVIEWERS - 1}
     item.refresh_from_db()
     assert item.leased_by == users[next(n for n, outcome in enumerate(outcomes) if isinstance(outcome, ReviewItem))]
+
+
+def test_who_opens_forty_items_at_once_holds_no_more_than_they_may(settings: Any) -> None:
+    settings.MAX_LEASES = 5
+    (user,) = make_reviewers(1)
+    items = list(ReviewItem.objects.filter(pk__in=make_items(2 * REVIEWERS)))
+    by_address = [lambda item=item: leases.item_lease(item=item, user=user) for item in items[:REVIEWERS]]
+    for calls in (by_address, [lambda: leases.item_lease_next(user=user)] * REVIEWERS):
+        ReviewItem.objects.update(leased_by=None, lease_token=None, lease_expires_at=None)
+        outcomes = at_once(*calls)
+        assert {type(outcome) for outcome in outcomes} <= {ReviewItem, leases.HandsFull}, outcomes
+        assert 0 < ReviewItem.objects.filter(leased_by=user).count() <= 5
+    ReviewItem.objects.update(leased_by=None, lease_token=None, lease_expires_at=None)
+    assert sum(isinstance(outcome, ReviewItem) for outcome in at_once(*by_address)) == 5
 
 
 def test_next_pressed_in_two_tabs_leaves_both_with_an_item_that_they_can_decide() -> None:
     make_items(3, severity="major")
     (user,) = make_reviewers(1)
-    first, second = at_once(*[lambda: services.item_lease_next(user=user)] * 2)
+    first, second = at_once(*[lambda: leases.item_lease_next(user=user)] * 2)
     say(first, user)
     if first == second:
         assert first.lease_token == second.lease_token
@@ -237,7 +251,7 @@ def test_undoing_and_settling_at_once_end_in_one_of_the_two(settings: Any) -> No
     settings.UNDO_S = 60
     (user,), ended = make_reviewers(1), Counter[str]()
     for key in make_items(40, severity="major"):
-        review = say(services.item_lease(item=ReviewItem.objects.get(pk=key), user=user), user)
+        review = say(leases.item_lease(item=ReviewItem.objects.get(pk=key), user=user), user)
         OutboxEvent.objects.filter(topic=services.SETTLE).update(available_at=timezone.now())
         # Now one, now the other is a little ahead.
         ahead = random.Random(key).choice([0, 0, 0.002, 0.004])
@@ -282,7 +296,7 @@ def test_reviewers_who_undo_while_the_outbox_is_delivered_all_the_time(settings:
             taken_back, deadline = 0, time.monotonic() + PATIENCE_S
             while ReviewItem.objects.filter(status=Status.OPEN).exists():
                 assert time.monotonic() < deadline, "an item stays open"
-                item = services.item_lease_next(user=user)
+                item = leases.item_lease_next(user=user)
                 if item is None:
                     time.sleep(0.01)
                     continue
@@ -319,7 +333,7 @@ def test_reviewers_who_undo_while_the_outbox_is_delivered_all_the_time(settings:
 
 def test_of_two_who_reopen_one_does() -> None:
     (key,), leads = make_items(1, severity="major"), make_reviewers(2, role="lead")
-    item = services.item_lease(item=ReviewItem.objects.get(pk=key), user=leads[0])
+    item = leases.item_lease(item=ReviewItem.objects.get(pk=key), user=leads[0])
     say(item, leads[0])
     outcomes = at_once(*[lambda lead=lead: services.item_reopen(item=item, user=lead) for lead in leads])
     assert Counter(type(outcome) for outcome in outcomes) == {ReviewItem: 1, services.TooLate: 1}
@@ -330,10 +344,10 @@ def test_of_two_who_reopen_one_does() -> None:
 def test_skipping_and_submitting_at_once_do_one_of_the_two() -> None:
     (user,) = make_reviewers(1)
     for key in make_items(15, severity="major"):
-        item = services.item_lease(item=ReviewItem.objects.get(pk=key), user=user)
+        item = leases.item_lease(item=ReviewItem.objects.get(pk=key), user=user)
         said, _ = at_once(
             lambda item=item: say(item, user),
-            lambda item=item: services.item_skip(item=item, user=user, token=item.lease_token),
+            lambda item=item: leases.item_skip(item=item, user=user, token=item.lease_token),
         )
         decided, skipped = Review.objects.filter(item=item).count(), Skip.objects.filter(item=item).count()
         assert decided + skipped == 1

@@ -1,6 +1,7 @@
 """No item is lost: whatever happens to people, settings or events, somebody can take it and it can be settled."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -11,14 +12,15 @@ from guardreview.celery import app as celery_app
 from guardreview.core import outbox
 from guardreview.core.models import AuditEvent, OutboxEvent, User
 from guardreview.core.outbox import outbox_deliver
-from guardreview.review import services
+from guardreview.review import leases, services
 from guardreview.review.models import Label, Review
 from guardreview.review.tasks import settle
 from guardreview.verdicts.models import ReviewItem
 from tests import scenes
 
+say = partial(scenes.say, note="seen")
+
 Status, Stage = ReviewItem.Status, ReviewItem.Stage
-HARM = {"categories": ["harmful_medical:dangerous_dosage"], "severity": "critical"}
 
 
 @pytest.fixture(autouse=True)
@@ -29,13 +31,6 @@ def only_settling(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def item(people: dict[str, User]) -> ReviewItem:
     return scenes.item()
-
-
-def say(item: ReviewItem, user: User, truth: str = "safe", **fields: Any) -> Review:
-    held = services.item_lease(item=item, user=user)
-    assert held.lease_token is not None
-    said = {"truth": truth, "note": "seen", **(HARM if truth == "unsafe" else {}), **fields}
-    return services.review_create(item=held, reviewer=user, token=held.lease_token, **said)
 
 
 def now_due() -> None:
@@ -133,7 +128,7 @@ def test_a_submit_that_was_under_way_when_its_decision_was_taken_back_does_not_b
     item: ReviewItem, people: dict[str, User], settings: Any
 ) -> None:
     settings.UNDO_S = 10
-    key, held = uuid4(), services.item_lease(item=item, user=people["ana"])
+    key, held = uuid4(), leases.item_lease(item=item, user=people["ana"])
     again = {"item": held, "reviewer": people["ana"], "token": held.lease_token, "truth": "safe", "note": "seen", "key": key}
     review = services.review_create(**again)
     services.review_undo(review=review, user=people["ana"])
@@ -147,12 +142,12 @@ def test_a_submit_that_was_under_way_when_its_decision_was_taken_back_does_not_b
 # --- People -------------------------------------------------------------------------------------------------------------------
 def test_what_a_closed_account_held_is_free_when_the_lease_ends(item: ReviewItem, people: dict[str, User]) -> None:
     ana = people["ana"]
-    services.item_lease(item=item, user=ana)
+    leases.item_lease(item=item, user=ana)
     ana.is_active = False
     ana.save()
-    assert services.item_lease_next(user=people["ben"]) is None
+    assert leases.item_lease_next(user=people["ben"]) is None
     ReviewItem.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
-    assert services.item_lease_next(user=people["ben"]) == item
+    assert leases.item_lease_next(user=people["ben"]) == item
 
 
 def test_what_a_closed_account_said_still_settles(item: ReviewItem, people: dict[str, User], settings: Any) -> None:
@@ -171,7 +166,7 @@ def test_a_lead_who_is_none_any_more_cannot_settle_with_a_lease_from_before(
     say(item, people["ana"])
     say(item, people["ben"], "unsafe")
     lea = people["lea"]
-    held = services.item_lease(item=item, user=lea)
+    held = leases.item_lease(item=item, user=lea)
     lea.role = "pharmacist"
     lea.save()
     with pytest.raises(services.LeaseLost):
@@ -188,7 +183,7 @@ def quarrel(item: ReviewItem, lead: User, pharmacist: User) -> None:
 def test_what_the_only_lead_has_spoken_in_can_be_started_anew(item: ReviewItem, people: dict[str, User], settings: Any) -> None:
     settings.SECOND_EYES = ("critical",)
     quarrel(item, people["lea"], people["ana"])
-    assert services.item_lease_next(user=people["lea"]) is None
+    assert leases.item_lease_next(user=people["lea"]) is None
     anew = services.item_reopen(item=item, user=people["lea"])
     assert (anew.round, anew.stage, anew.leased_by) == (2, Stage.FIRST, people["lea"])
     say(anew, people["lea"], "safe")
@@ -208,7 +203,7 @@ def test_nothing_is_started_anew_that_waits_for_whoever_asks_or_is_held(
     for user in (people["ana"], other):  # who may not, and whose turn it is
         with pytest.raises(services.TooLate):
             services.item_reopen(item=item, user=user)
-    services.item_lease(item=item, user=other)
+    leases.item_lease(item=item, user=other)
     with pytest.raises(services.TooLate):
         services.item_reopen(item=item, user=people["lea"])
     say(item, other, "unsafe")
@@ -220,7 +215,7 @@ def test_a_second_opinion_for_which_there_is_nobody_can_be_started_anew(
 ) -> None:
     lea = people["lea"]
     say(item, lea, "unsure")
-    assert services.item_lease_next(user=lea) is None
+    assert leases.item_lease_next(user=lea) is None
     say(services.item_reopen(item=item, user=lea), lea, "unsafe")
     assert Label.objects.get().basis == "single"
 
@@ -238,6 +233,6 @@ def test_the_label_stands_until_the_new_round_settles_and_then_gives_way(item: R
 def test_what_is_reopened_and_left_alone_is_anybodys_once_the_lease_ends(item: ReviewItem, people: dict[str, User]) -> None:
     say(item, people["ana"], "unsafe")
     services.item_reopen(item=item, user=people["ana"])
-    assert services.item_lease_next(user=people["ben"]) is None
+    assert leases.item_lease_next(user=people["ben"]) is None
     ReviewItem.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
-    assert services.item_lease_next(user=people["ben"]) == item
+    assert leases.item_lease_next(user=people["ben"]) == item

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from classifiers.result import CATEGORIES
 from guardreview.core.models import AuditEvent, User
-from guardreview.review import doubts, guidelines, services
+from guardreview.review import doubts, guidelines, leases, services
 from guardreview.review.guideline_text import Block, blocks, changes, covered_by, guideline_of, shipped
 from guardreview.review.guidelines import GuidelineChanged, InvalidGuideline, guideline_change, guidelines_for
 from guardreview.review.models import Doubt, Guideline, Label
@@ -29,7 +29,7 @@ STOP = "harmful_medical:abrupt_stop"
 
 
 def decide(item: ReviewItem, user: User, truth: str = "unsafe", category: str = DOSE) -> Label:
-    held = services.item_lease(item=item, user=user)
+    held = leases.item_lease(item=item, user=user)
     assert held.lease_token is not None
     harm: dict[str, Any] = {"categories": [category], "severity": "critical"} if truth == "unsafe" else {}
     services.review_create(item=held, reviewer=user, token=held.lease_token, truth=truth, **harm)

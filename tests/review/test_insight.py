@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from guardreview.core.models import User
-from guardreview.review import insight, insight_people, panels, panels_people
+from guardreview.review import dashboard, insight, insight_people, panels, panels_people
 from guardreview.review.calibration import APP_NAME
 from guardreview.review.insight import Scope
 from guardreview.review.models import Calibration, Label, Review, Skip
@@ -25,6 +29,12 @@ from tests.review.conftest import SignIn
 
 BLOCK = {"decision": "block", "kind": "blocked", "category": "misinformation", "severity": "major"}
 HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of another test's database."""
+    monkeypatch.setattr(dashboard, "_editions", {})
 
 
 @pytest.fixture
@@ -119,7 +129,7 @@ def test_a_rule_counts_once_for_each_settled_block_that_it_made(scope: Scope, pe
     said(blocks(scope, 1, rule="myth.detox", layer="judge")[0], people["ana"], "safe", scope.now, label="single")
     rules = insight.by_rule(scope)
     assert (rules["myth.detox"].safe, rules["myth.detox"].settled) == (4, 11)
-    panel = panels.overturned_panels(insight.stops(scope), rules)[0]
+    panel = panels.by_rule_panel(rules)
     assert panel.table.rows == [["myth.detox", "4", "11", "36\u202f%", "15 to 65\u202f%"]]
     assert panel.sentence == "“myth.detox” is overturned most surely: 36\u202f% (15 to 65\u202f%), 4 of 11."
 
@@ -288,24 +298,145 @@ def test_blind_and_seen_verdicts_are_compared_on_first_looks_at_blocks(scope: Sc
 
 
 # --- The pages --------------------------------------------------------------------------------------------------------
-def test_the_page_takes_few_queries_and_reads_no_patients_words(signed_in: SignIn, people: dict[str, User]) -> None:
-    some_weeks(people, allowed=200, blocked=60)
+ADDRESSES = ["/insight", "/insight?whole", *(f"/insight/panels/{key}" for key in dashboard.FIGURES), "/insight/me"]
+
+
+def statements(client: Client, address: str) -> list[str]:
+    """What a page asks of the database."""
+    address, _, whole = address.partition("?")
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get(address, {"period": "90d", "app": "Riverside app", **({whole: ""} if whole else {})}).status_code == 200
+    return [query["sql"] for query in queries]
+
+
+def test_no_page_of_figures_reads_a_patients_words(signed_in: SignIn, people: dict[str, User]) -> None:
+    some_weeks(people, allowed=100, blocked=60)
+    for address in ADDRESSES:
+        for sql in statements(signed_in("lea"), address):
+            assert not re.findall(r'"(query|response|note|corrected_answer|reason)"', sql), sql
+
+
+def test_more_answers_reviewers_and_rules_take_no_more_statements(signed_in: SignIn, people: dict[str, User]) -> None:
     client = signed_in("lea")
-    for address, most in (("/insight?period=90d&app=Riverside+app", 22), ("/insight/me?period=90d", 22)):
-        with CaptureQueriesContext(connection) as queries:
-            assert client.get(address).status_code == 200
-        assert len(queries) <= most
-        for query in queries:
-            words = re.findall(r'"(query|response|note|corrected_answer|reason)"', query["sql"])
-            assert not words, query["sql"]
+    some_weeks(people, allowed=60, blocked=30)
+    few = {address: len(statements(client, address)) for address in ADDRESSES}
+    assert few["/insight"] <= 4  # the places alone
+    assert max(few[f"/insight/panels/{key}"] for key in dashboard.FIGURES) <= 9
+    assert few["/insight?whole"] <= 18
+    app = scenes.chat_app("Riverside app")
+    scope = Scope(timezone.now(), "7d")
+    for number in range(25):
+        person = User.objects.create(username=f"more{number}", first_name=f"More{number}", role="pharmacist")
+        item = blocks(scope, 1, app=app, rule=f"rule.{number}", category=f"category:{number}")[0]
+        said(item, person, "safe", scope.now, label="single", seconds=9.0)
+        said(item, people["ben"], "unsafe", scope.now, stage="second", label="agreed", seconds=9.0)
+        audits(scope, 4, 0.1 + number / 100)
+    assert {address: len(statements(client, address)) for address in ADDRESSES} == few
 
 
-def test_the_page_draws_every_plot_with_a_table_and_nothing_inline(signed_in: SignIn, people: dict[str, User]) -> None:
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite's plans are the same for any data, PostgreSQL's are not")
+def test_of_one_app_only_what_the_period_holds_is_read(signed_in: SignIn, people: dict[str, User]) -> None:
+    scenes.chat_app("Riverside app")
+    for key in dashboard.FIGURES:
+        for sql in statements(signed_in("lea"), f"/insight/panels/{key}"):
+            if "verdicts_" not in sql:
+                continue
+            with connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN QUERY PLAN {sql}".replace("%", "%%"), [])
+                plan = " ".join(str(row[-1]) for row in cursor.fetchall())
+            assert "exchange_by_app" not in plan, (key, plan)  # all that the app ever sent
+            assert not re.search(r"SCAN (review_(review|label)|verdicts_(verdict|exchange|layerresult))\b", plan), (key, plan)
+
+
+def test_each_panel_comes_by_itself_to_the_place_that_is_kept_for_it(signed_in: SignIn, people: dict[str, User]) -> None:
+    some_weeks(people, allowed=100, blocked=60)
+    client = signed_in("ida")
+    source = client.get("/insight?period=30d&app=Riverside+app").content.decode()
+    places = re.findall(r'id="([a-z-]+)"[^>]*aria-busy="true" hx-get="([^"]+)"', source)
+    assert [key for key, _ in places] == list(dashboard.FIGURES)
+    for key, address in places:
+        response = client.get(unescape(address), headers={"HX-Request": "true"})
+        fragment = response.content.decode()
+        assert response.status_code == 200
+        assert re.search(rf'<section class="panel[^>]* id="{key}"', fragment)
+        assert "<html" not in fragment
+        assert ("hx-swap-oob" in fragment) == (key in dashboard.TOP)
+        assert re.search(r'as of <time datetime="[^"]+">\d\d:\d\d</time>', fragment)
+
+
+def test_the_whole_page_says_what_its_panels_say(signed_in: SignIn, people: dict[str, User], settings: Any) -> None:
+    settings.INSIGHT_KEPT_S = 3600
+    some_weeks(people, allowed=200, blocked=80)
+    client, period = signed_in("lea"), "?period=90d&app=Riverside+app"
+    alone = {key: client.get(f"/insight/panels/{key}{period}").content.decode() for key in dashboard.FIGURES}
+    page = client.get(f"/insight{period}").content.decode()
+    assert "aria-busy" not in page  # they were all there
+    for source in alone.values():
+        sentence = re.search(r'<p class="panel-sentence">.*?</p>', source)
+        assert sentence
+        assert sentence.group() in page
+
+
+def test_a_figure_is_kept_for_a_while_with_its_time_and_then_read_anew(
+    signed_in: SignIn, people: dict[str, User], settings: Any
+) -> None:
+    settings.INSIGHT_KEPT_S = 3600
+    app = scenes.chat_app("Harbour app")
+    start = timezone.now()
+    blocks(Scope(start, "7d"), 2, app=app)
+    address = "/insight/panels/waiting?app=Harbour+app"
+    first = signed_in("lea").get(address).content.decode()
+    assert "2 answers wait" in first
+    blocks(Scope(start, "7d"), 1, app=app)
+    assert signed_in("ida").get(address).content.decode() == first  # the same, of the same time
+    assert signed_in("ana").get(address).status_code == 403  # what is kept is no way around the roles
+    other = signed_in("lea").get("/insight/panels/waiting").content.decode()  # other filters, other figures
+    assert "3 answers wait" in other
+    settings.INSIGHT_KEPT_S = 0
+    assert "3 answers wait" in signed_in("lea").get(address).content.decode()
+
+
+def test_figures_of_many_periods_and_apps_do_not_pile_up(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.INSIGHT_KEPT_S = 3600
+    monkeypatch.setattr(dashboard, "MOST_EDITIONS", 3)
+    kept = [dashboard.edition_of("7d", f"app {number}") for number in range(5)]
+    assert len(dashboard._editions) == 3
+    assert dashboard.edition_of("7d", "app 4") is kept[4]
+    assert dashboard.edition_of("7d", "app 0") is not kept[0]
+
+
+def test_who_asks_while_a_figure_is_read_waits_for_it() -> None:
+    edition = dashboard.Edition(Scope(timezone.now()))
+    reads = []
+
+    def read(scope: Scope) -> list[int]:
+        time.sleep(0.05)
+        reads.append(scope)
+        return [1]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: edition.of(read), range(4)))
+    assert found == [[1]] * 4
+    assert len(reads) == 1
+
+
+@pytest.mark.parametrize(
+    "address", ["/insight/panels/nothing", "/insight/panels/waiting?app=nobody", "/insight/panels/time?app=%00"]
+)
+def test_a_panel_that_there_is_not_is_not_found(address: str, signed_in: SignIn) -> None:
+    assert signed_in("lea").get(address).status_code == 404
+
+
+def test_the_page_draws_every_plot_with_a_table_its_axes_and_nothing_inline(signed_in: SignIn, people: dict[str, User]) -> None:
     some_weeks(people, allowed=300, blocked=160)
-    source = signed_in("ida").get("/insight?period=90d").content.decode()
+    source = signed_in("ida").get("/insight?period=90d&whole").content.decode()
     panels_drawn = re.split(r'<section class="panel', source)[1:]
-    assert len(panels_drawn) == 12
-    assert all("<table>" in panel for panel in panels_drawn if "data-plot" in panel)
+    assert len(panels_drawn) == len(dashboard.FIGURES)
+    drawn = [panel for panel in panels_drawn if "data-plot" in panel]
+    assert len(drawn) == 11
+    for panel in drawn:
+        assert "<table>" in panel
+        assert panel.count("data-plot") == len(re.findall(r'class="plot-axis-title"', panel))
     assert not re.search(r"\sstyle=|<style|onclick|NaN|None|nan%", source)
     for attribute in re.findall(r'\b(?:x|x1|x2|cx|width)="(-?[\d.]+)%"', source):
         assert -0.01 <= float(attribute) <= 100.01
@@ -329,8 +460,8 @@ def test_ones_own_page_names_nobody_else(signed_in: SignIn, people: dict[str, Us
 
 @pytest.mark.parametrize("query", ["", "?period=1000y", "?app=nobody", "?period=24h", "?period=%00&app=%00"])
 def test_an_empty_database_and_a_made_up_address_are_calm(query: str, signed_in: SignIn) -> None:
-    for address in ("/insight", "/insight/me"):
-        response = signed_in("lea").get(address + query)
+    for address in ("/insight", "/insight/me", "/insight?whole"):
+        response = signed_in("lea").get(address + (query.replace("?", "&") if "?" in address else query))
         assert response.status_code == 200
         assert "data-plot" not in response.content.decode()
 

@@ -19,10 +19,11 @@ from django.utils import timezone
 from classifiers.result import ClassifierResult, Evidence, Layer, Severity
 from guardreview.core.models import AuditEvent, User
 from guardreview.review.fact_cards import FactCard, fact_cards, rules_in, without_notes
-from guardreview.review.models import Review
-from guardreview.review.services import item_lease, item_reopen, item_skip, review_create, review_undo
+from guardreview.review.leases import item_lease, item_skip
+from guardreview.review.services import item_reopen, review_undo
 from guardreview.verdicts.models import ReviewItem, Verdict
 from tests import scenes
+from tests.scenes import say
 
 SignIn = Callable[[str], Client]
 PHONE, EMAIL = "415-555-2671", "bob.smith@gmail.com"
@@ -54,14 +55,6 @@ def read(client: Client, item: ReviewItem) -> str:
 
 def words(source: str) -> str:
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", source)).split())
-
-
-def say(item: ReviewItem, user: User, truth: str = "safe", **fields: Any) -> Review:
-    if truth == "unsafe":
-        fields = {"categories": ["harmful_medical:dangerous_dosage"], "severity": "critical", **fields}
-    held = item_lease(item=item, user=user)
-    assert held.lease_token is not None
-    return review_create(item=held, reviewer=user, token=held.lease_token, truth=truth, **fields)
 
 
 # --- Personal data ----------------------------------------------------------------------------------------------------

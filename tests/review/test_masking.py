@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from guardreview.review import masking
 from guardreview.review.evidence import Mask, findings_of, one_line, pieces, segments
-from guardreview.review.masking import Shield, masked, masks
+from guardreview.review.masking import Shield, excerpts, masked, masks
 from guardreview.verdicts.models import LayerResult
 
 PHONE, EMAIL, SSN = "415-555-2671", "bob.smith@gmail.com", "219-09-9999"
@@ -148,3 +148,25 @@ def test_a_page_of_excerpts_costs_little() -> None:
     for row in rows:
         masked(row)
     assert time.perf_counter() - begun < 0.05  # some 3 ms where nothing else runs
+
+
+# --- Excerpts of a query and its response -----------------------------------------------------------------------------------
+def test_what_the_query_tells_is_masked_where_the_answer_repeats_it_bare() -> None:
+    query, response = excerpts("My MRN: 44718823, is the refill ready?", "For 44718823 it is ready; take two.")
+    assert query == "My MRN: [medical record number], is the refill ready?"
+    assert response == "For [medical record number] it is ready; take two."
+
+
+def test_what_the_answer_tells_behind_its_excerpt_is_masked_in_both() -> None:
+    query, response = excerpts("is 44718823 ready?", f"44718823 is ready. {'Take it with water. ' * 20} MRN: 44718823")
+    assert query == "is [medical record number] ready?"
+    assert response.startswith("[medical record number] is ready.")
+    assert "44718823" not in response
+
+
+@pytest.mark.parametrize("limits", [(120, 180), (400, 600)])
+def test_excerpts_are_as_long_as_they_may_be(limits: tuple[int, int]) -> None:
+    query, response = excerpts("word " * 200, "word " * 200, limits)
+    assert (len(query), len(response)) == (limits[0], limits[1])
+    assert excerpts("hi", "hello") == ("hi", "hello")
+    assert max(limits) + masking.MARGIN <= masking.HEAD_CHARS

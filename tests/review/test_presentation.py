@@ -20,7 +20,7 @@ from guardreview.review.presentation import (
     duration,
     outcome_words,
 )
-from guardreview.review.services import confirms
+from guardreview.review.statements import confirms
 from guardreview.verdicts.models import ReviewItem
 
 

@@ -17,12 +17,12 @@ from django.utils import timezone
 
 from classifiers.language import KNOWN
 from guardreview.core.models import AuditEvent, User
+from guardreview.review.leases import item_lease
 from guardreview.review.models import SavedView
 from guardreview.review.presentation import count_words
 from guardreview.review.queue import OTHER, PAGE_SIZE, QueueFilter, queue_counts, queue_page
 from guardreview.review.queue_forms import LANGUAGE_WORDS
 from guardreview.review.saved_views import MAX_VIEWS, saved_view_save
-from guardreview.review.services import item_lease
 from guardreview.verdicts.models import Exchange, ReviewItem, Verdict
 from tests import scenes
 

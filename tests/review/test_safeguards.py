@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -15,7 +16,7 @@ from django.utils import timezone
 from classifiers.result import ClassifierResult, Decision, Layer
 from guardreview.api.selectors import answer_of
 from guardreview.core.models import AuditEvent, OutboxEvent, User
-from guardreview.review import services
+from guardreview.review import leases, services, statements
 from guardreview.review.adjudication import adjudication_of
 from guardreview.review.models import Label, Review
 from guardreview.review.selectors import label_of, with_label
@@ -23,15 +24,9 @@ from guardreview.verdicts import services as verdict_services
 from guardreview.verdicts.models import Exchange, ReviewItem
 from tests import scenes
 from tests.review.conftest import SignIn
+from tests.scenes import HARM
 
-HARM: dict[str, Any] = {"categories": ["harmful_medical:dangerous_dosage"], "severity": "critical"}
-
-
-def say(item: ReviewItem, user: User, truth: str, **fields: Any) -> Review:
-    held = services.item_lease(item=item, user=user)
-    assert held.lease_token is not None
-    harm = HARM if truth == "unsafe" else {}
-    return services.review_create(item=held, reviewer=user, token=held.lease_token, truth=truth, note="seen", **harm, **fields)
+say = partial(scenes.say, note="seen")
 
 
 def answer(item: ReviewItem) -> str | None:
@@ -49,7 +44,7 @@ def answer(item: ReviewItem) -> str | None:
     ],
 )
 def test_what_is_stopped_does_not_come_back_as_a_corrected_answer(text: str, why: str, people: dict[str, User]) -> None:
-    with pytest.raises(services.InvalidReview, match=why):
+    with pytest.raises(statements.InvalidReview, match=why):
         say(scenes.item(), people["ana"], "unsafe", corrected_answer=text)
     assert not Review.objects.exists()
 
@@ -61,8 +56,8 @@ def test_a_corrected_answer_that_no_rule_stops_reaches_the_patient(people: dict[
 
 
 def test_a_text_that_the_rules_could_not_check_is_refused(people: dict[str, User], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "run_fast_layer", lambda *_, **__: ClassifierResult.failed(Layer.RULES, "away"))
-    with pytest.raises(services.InvalidReview, match="could not be checked"):
+    monkeypatch.setattr(statements, "run_fast_layer", lambda *_, **__: ClassifierResult.failed(Layer.RULES, "away"))
+    with pytest.raises(statements.InvalidReview, match="could not be checked"):
         say(scenes.item(), people["ana"], "unsafe", corrected_answer="At most 4 grams a day.")
 
 
@@ -94,7 +89,7 @@ def test_a_decision_of_an_earlier_turn_does_not_count(people: dict[str, User], s
     item = scenes.item()
     turn = services.turn_of(item)
     say(item, people["ana"], "safe")
-    held = services.item_lease(item=item, user=people["ben"])
+    held = leases.item_lease(item=item, user=people["ben"])
     assert held.lease_token is not None
     with pytest.raises(services.LeaseLost):  # the page was made before it was a second opinion
         services.review_create(item=held, reviewer=people["ben"], token=held.lease_token, truth="safe", note="x", turn=turn)

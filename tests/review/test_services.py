@@ -11,8 +11,9 @@ from django.db import connection
 from django.utils import timezone
 
 from guardreview.core.models import App, AuditEvent, User
-from guardreview.review import services
+from guardreview.review import leases, services, statements
 from guardreview.review.models import Label, Review
+from guardreview.review.pseudonyms import reviewer_pseudonym
 from guardreview.review.queue import QueueFilter, queue_counts, queue_page
 from guardreview.review.selectors import label_of, label_rows, labels, outcome_of
 from guardreview.verdicts.models import Exchange, Policy, ReviewItem, Verdict
@@ -54,32 +55,32 @@ def make_item(db: None) -> MakeItem:
 
 
 def decide(item: ReviewItem, user: User, truth: str = "safe", **fields: Any) -> Review:
-    leased = services.item_lease(item=item, user=user)
+    leased = leases.item_lease(item=item, user=user)
     assert leased.lease_token is not None
     return services.review_create(item=leased, reviewer=user, token=leased.lease_token, truth=truth, **fields)
 
 
 def test_a_leased_item_is_not_to_be_had(make_item: MakeItem, alice: User, bob: User) -> None:
     item = make_item()
-    services.item_lease(item=item, user=alice)
-    with pytest.raises(services.ItemTaken) as taken:
-        services.item_lease(item=item, user=bob)
+    leases.item_lease(item=item, user=alice)
+    with pytest.raises(leases.ItemTaken) as taken:
+        leases.item_lease(item=item, user=bob)
     assert taken.value.item.leased_by == alice
 
 
 def test_opening_ones_own_item_again_keeps_the_token(make_item: MakeItem, alice: User) -> None:
     item = make_item()
-    first = services.item_lease(item=item, user=alice)
-    again = services.item_lease(item=item, user=alice)
+    first = leases.item_lease(item=item, user=alice)
+    again = leases.item_lease(item=item, user=alice)
     assert first.lease_token == again.lease_token
     assert again.lease_expires_at >= first.lease_expires_at
 
 
 def test_an_expired_lease_passes_on_and_its_holder_is_fenced(make_item: MakeItem, alice: User, bob: User) -> None:
     item = make_item()
-    old = services.item_lease(item=item, user=alice)
+    old = leases.item_lease(item=item, user=alice)
     ReviewItem.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
-    new = services.item_lease(item=item, user=bob)
+    new = leases.item_lease(item=item, user=bob)
     assert new.lease_token != old.lease_token
     with pytest.raises(services.LeaseLost):
         services.review_create(item=item, reviewer=alice, token=old.lease_token, truth="safe")
@@ -87,22 +88,22 @@ def test_an_expired_lease_passes_on_and_its_holder_is_fenced(make_item: MakeItem
 
 
 def test_a_released_item_is_free_at_once(make_item: MakeItem, alice: User, bob: User) -> None:
-    item = services.item_lease(item=make_item(), user=alice)
-    services.item_release(item=item, user=alice, token=item.lease_token)
-    assert services.item_lease(item=item, user=bob).leased_by == bob
+    item = leases.item_lease(item=make_item(), user=alice)
+    leases.item_release(item=item, user=alice, token=item.lease_token)
+    assert leases.item_lease(item=item, user=bob).leased_by == bob
 
 
 def test_next_is_the_nearest_deadline_that_nobody_holds(make_item: MakeItem, alice: User, bob: User) -> None:
     late, early = make_item(due_in=60), make_item(due_in=5)
-    assert services.item_lease_next(user=alice) == early
-    assert services.item_lease_next(user=bob) == late
-    assert services.item_lease_next(user=User.objects.create_user("carol")) is None
+    assert leases.item_lease_next(user=alice) == early
+    assert leases.item_lease_next(user=bob) == late
+    assert leases.item_lease_next(user=User.objects.create_user("carol")) is None
 
 
 def test_skipping_goes_on_to_what_comes_after(make_item: MakeItem, alice: User) -> None:
     first, second = make_item(due_in=5), make_item(due_in=60)
-    assert services.item_lease_next(user=alice, skipped=[first.pk]) == second
-    assert services.item_lease_next(user=alice, skipped=[second.pk]) == first
+    assert leases.item_lease_next(user=alice, skipped=[first.pk]) == second
+    assert leases.item_lease_next(user=alice, skipped=[second.pk]) == first
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_skipping_goes_on_to_what_comes_after(make_item: MakeItem, alice: User) 
      ("hold", "safe", None), ("hold", "unsafe", None), ("block", "unsure", None)],
 )  # fmt: skip
 def test_what_confirms_and_what_overturns(decision: str, truth: str, confirms: bool | None) -> None:
-    assert services.confirms(decision, truth) is confirms
+    assert statements.confirms(decision, truth) is confirms
 
 
 def test_a_decision_settles_the_label(make_item: MakeItem, alice: User) -> None:
@@ -139,10 +140,10 @@ def test_unsure_sends_it_to_another_pharmacist(make_item: MakeItem, alice: User,
     decide(item, alice, "unsure", note="not my field")
     item.refresh_from_db()
     assert (item.status, item.stage, Label.objects.count()) == ("open", "second", 0)
-    assert services.item_lease_next(user=alice) is None
-    with pytest.raises(services.ItemTaken):
-        services.item_lease(item=item, user=alice)
-    assert services.item_lease_next(user=bob) == item
+    assert leases.item_lease_next(user=alice) is None
+    with pytest.raises(leases.ItemTaken):
+        leases.item_lease(item=item, user=alice)
+    assert leases.item_lease_next(user=bob) == item
     decide(item, bob, "safe")
     assert Label.objects.get().review.reviewer == bob
 
@@ -164,21 +165,21 @@ def test_an_incomplete_statement_is_refused_and_nothing_is_stored(
     make_item: MakeItem, alice: User, statement: dict[str, Any]
 ) -> None:
     item = make_item()
-    with pytest.raises(services.InvalidReview):
+    with pytest.raises(statements.InvalidReview):
         decide(item, alice, **statement)
     item.refresh_from_db()
     assert (item.status, Review.objects.count(), Label.objects.count()) == ("open", 0, 0)
 
 
 def test_a_double_click_counts_once(make_item: MakeItem, alice: User) -> None:
-    item = services.item_lease(item=make_item(severity="major"), user=alice)
+    item = leases.item_lease(item=make_item(severity="major"), user=alice)
     say = {"item": item, "reviewer": alice, "token": item.lease_token, "truth": "safe"}
     assert services.review_create(**say) == services.review_create(**say)
     assert Review.objects.count() == 1
 
 
 def test_a_second_and_different_decision_is_refused(make_item: MakeItem, alice: User) -> None:
-    item = services.item_lease(item=make_item(severity="major"), user=alice)
+    item = leases.item_lease(item=make_item(severity="major"), user=alice)
     services.review_create(item=item, reviewer=alice, token=item.lease_token, truth="safe")
     with pytest.raises(services.LeaseLost):
         services.review_create(
@@ -188,7 +189,7 @@ def test_a_second_and_different_decision_is_refused(make_item: MakeItem, alice: 
 
 
 def test_a_made_up_token_opens_nothing(make_item: MakeItem, alice: User) -> None:
-    item = services.item_lease(item=make_item(), user=alice)
+    item = leases.item_lease(item=make_item(), user=alice)
     with pytest.raises(services.LeaseLost):
         services.review_create(item=item, reviewer=alice, token=uuid4(), truth="safe")
 
@@ -202,7 +203,7 @@ def test_many_reviewers_at_once_decide_each_item_exactly_once(make_item: MakeIte
     def work(user: User) -> None:
         try:
             start.wait()
-            while item := services.item_lease_next(user=user):
+            while item := leases.item_lease_next(user=user):
                 services.review_create(item=item, reviewer=user, token=item.lease_token, truth="safe")
                 decided.append(item.pk)
         except Exception as error:
@@ -263,6 +264,6 @@ def test_a_bad_cursor_is_an_error(alice: User, cursor: str) -> None:
 def test_an_exported_label_names_nobody(make_item: MakeItem, alice: User) -> None:
     decide(make_item(severity="major"), alice, "safe")
     (row,) = label_rows(labels())
-    assert row["reviewer"] == f"reviewer-{alice.pk}"
+    assert row["reviewer"] == reviewer_pseudonym(alice.pk)
     assert "alice" not in str(row)
     assert (row["label"], row["verdict"], row["confirms"], row["inclusion_probability"]) == ("safe", "block", False, 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,8 +22,9 @@ from classifiers.policy import Policy as CascadePolicy
 from classifiers.result import Verdict as CascadeVerdict
 from guardreview.core.models import AuditEvent, OutboxEvent, User
 from guardreview.core.outbox import outbox_deliver
+from guardreview.review.leases import item_lease
 from guardreview.review.models import Embedding, Review
-from guardreview.review.services import item_lease, review_create
+from guardreview.review.services import review_create
 from guardreview.review.similar import (
     LEAST,
     QUERY_CHARS,
@@ -221,6 +223,46 @@ def test_what_comes_to_the_pharmacists_and_what_they_settle_is_put_on_the_queue_
     with django_capture_on_commit_callbacks(execute=True):
         outbox_deliver()
     assert queued == [str(item.exchange_id)]
+
+
+def test_an_embedding_that_was_not_made_is_asked_for_again_until_it_is(
+    people: dict[str, User], encoder: Encoder, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    item, asked = scenes.item(), []
+
+    def away(target: str) -> None:
+        asked.append(target)
+        raise embed.OperationalError("no Redis")
+
+    def deliver() -> None:
+        OutboxEvent.objects.update(available_at=timezone.now())
+        with django_capture_on_commit_callbacks(execute=True):
+            outbox_deliver()
+
+    settle(item, people["ana"])
+    monkeypatch.setattr(embed, "delay", away)
+    for times in (1, 2):
+        deliver()
+        assert asked == [str(item.exchange_id)] * times
+        event = OutboxEvent.objects.get(topic=services.TO_EMBED)
+        assert timedelta(minutes=4) < event.available_at - timezone.now() < timedelta(minutes=6)
+    monkeypatch.setattr(embed, "delay", embed)
+    deliver()
+    assert Embedding.objects.get().exchange_id == item.exchange_id
+    assert not OutboxEvent.objects.filter(topic=services.TO_EMBED).exists()
+
+
+def test_a_worker_that_fails_keeps_no_embedding_from_being_made_later(
+    people: dict[str, User], monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    item = scenes.item()
+    Exchange.objects.update(created_at=timezone.now() - timedelta(hours=3))
+    settle(item, people["ana"])
+    monkeypatch.setattr(embed, "delay", lambda target: None)  # as if the task were lost, or its worker had no model
+    with django_capture_on_commit_callbacks(execute=True):
+        outbox_deliver()
+    event = OutboxEvent.objects.get(topic=services.TO_EMBED)
+    assert timedelta(hours=2.9) < event.available_at - timezone.now() < timedelta(hours=3.1)
 
 
 def test_a_stopped_answer_is_to_be_embedded_with_its_item(db: None) -> None:

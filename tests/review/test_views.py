@@ -17,8 +17,9 @@ from django.utils import timezone
 
 from guardreview.core.models import AuditEvent, User
 from guardreview.core.roles import Role
+from guardreview.review.leases import item_lease
 from guardreview.review.models import Label, Review
-from guardreview.review.services import item_lease, review_create
+from guardreview.review.services import review_create
 from guardreview.verdicts.models import Exchange, ReviewItem, Verdict
 from tests import scenes
 
@@ -81,6 +82,9 @@ PAGES = {
     "/items/{item}/similar": {"pharmacist", "lead", "auditor"},
     "/decided": {"pharmacist", "lead", "auditor"},
     "/pause": {"pharmacist", "lead"},
+    "/hands-full": {"pharmacist", "lead"},
+    "/items/{item}/said": {"pharmacist", "lead"},
+    "/kept/key": {"pharmacist", "lead"},
     "/guidelines": {"pharmacist", "lead", "auditor"},
     "/guidelines/misinformation": {"pharmacist", "lead", "auditor"},
     "/guidelines/misinformation/edit": {"lead"},
@@ -88,11 +92,21 @@ PAGES = {
     "/calibration": {"lead"},
     "/insight": {"lead", "auditor"},
     "/insight/me": {"pharmacist", "lead"},
+    "/insight/panels/people": {"lead", "auditor"},
     "/learning/labels": {"lead", "administrator"},
     "/learning/labels/download?format=csv": {"lead", "administrator"},
+    "/learning/labels/exports": {"lead", "administrator"},
+    "/learning/labels/exports/count": {"lead", "administrator"},
+    "/learning/labels/exports/list": {"lead", "administrator"},
+    "/learning/labels/imports": {"lead", "administrator"},
     "/learning/models": {"lead", "administrator", "auditor"},
     "/learning/models/ft-bbbbbbbbbbbb": {"lead", "administrator", "auditor"},
+    "/learning/models/ft-bbbbbbbbbbbb/check/progress": {"lead", "administrator", "auditor"},
+    "/learning/models/ft-bbbbbbbbbbbb/shadow": {"lead", "administrator", "auditor"},
     "/learning/training/runs": {"lead", "administrator", "auditor"},
+    "/learning/thresholds": {"lead", "administrator", "auditor"},
+    "/learning/thresholds/what-if": {"lead", "administrator", "auditor"},
+    "/learning/policies": {"lead", "administrator", "auditor"},
     "/learning/training/new": {"administrator"},
     "/admin/core/auditevent/": {"administrator", "auditor"},
     "/admin/core/user/": {"administrator"},
@@ -114,8 +128,17 @@ ACTS = {
     "/guidelines/doubts/1/dismiss": {"lead"},
     "/guidelines/doubts/1/reopen": {"lead"},
     "/calibration/1/retire": {"lead"},
+    "/learning/labels/exports/1/retry": {"lead", "administrator"},
+    "/learning/labels/imports/0192f0c1-8d2e-7c4a-9a57-2f6f4f3f9b10/store": {"lead", "administrator"},
+    "/learning/labels/imports/0192f0c1-8d2e-7c4a-9a57-2f6f4f3f9b10/discard": {"lead", "administrator"},
+    "/learning/labels/imports/1/withdraw": {"lead", "administrator"},
     "/learning/training": {"administrator"},
-    "/learning/models/ft-cccccccccccc/activate": {"administrator"},
+    "/learning/policies/propose": {"administrator"},
+    "/learning/models/ft-cccccccccccc/check": {"administrator"},
+    "/learning/models/ft-cccccccccccc/promote": {"administrator"},
+    "/learning/models/ft-cccccccccccc/shadow/switch": {"administrator"},
+    "/learning/models/ft-cccccccccccc/shadow/draw": {"administrator"},
+    "/learning/models/roll-back": {"administrator"},
 }
 BY_ROLE = {Role.PHARMACIST: "ana", Role.LEAD: "lea", Role.ADMINISTRATOR: "adam", Role.AUDITOR: "ida"}
 
@@ -191,6 +214,7 @@ def test_the_navigation_names_what_the_role_may_open_and_no_more(name: str, sign
         "/insight/me",
         "/learning/labels",
         "/learning/models",
+        "/learning/thresholds",
         "/admin/core/auditevent/",
     }
     expected = {address for address in pages if role in PAGES[address]}

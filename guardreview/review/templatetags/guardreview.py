@@ -29,6 +29,8 @@ NAVIGATION = (
     ("insight-me", "My figures", Act.DECIDE),
     ("labels-page", "Labels", Act.EXPORT_LABELS),
     ("models", "Models", Act.READ_MODELS),
+    ("health-page", "Health", Act.READ_MODELS),
+    ("thresholds", "Thresholds", Act.READ_MODELS),
     ("admin:core_auditevent_changelist", "Audit log", Act.READ_AUDIT),
     ("admin:index", "Administration", Act.ADMINISTER),
 )

@@ -16,7 +16,7 @@ from guardreview.core.roles import Act, requires
 from guardreview.core.services import audit
 from guardreview.review import calibration, selectors
 from guardreview.review.calibration import MAX_EXPLANATION, CalibrationRow, NoCalibration
-from guardreview.review.masking import masked
+from guardreview.review.masking import excerpts, masked
 from guardreview.review.models import Calibration
 from guardreview.verdicts.models import ReviewItem
 
@@ -42,7 +42,7 @@ def calibration_list(request: HttpRequest) -> HttpResponse:
 
 def _excerpt(row: CalibrationRow) -> tuple[str, str]:
     exchange = row.calibration.item.exchange
-    return (masked(exchange.query, 120), masked(exchange.response)) if row.known else ("", "")
+    return excerpts(exchange.query, exchange.response) if row.known else ("", "")
 
 
 @never_cache
@@ -65,11 +65,12 @@ def calibration_new(request: HttpRequest, item_id: int) -> HttpResponse:
             messages.success(request, "Made. Every pharmacist will decide it once.")
             return redirect("calibration")
     audit(actor=user.username, action="item.view", target=f"exchange:{item.exchange_id}")
+    query, response = excerpts(item.exchange.query, item.exchange.response, (400, 600))
     context = {
         "item": item,
         "label": label,
-        "query": masked(item.exchange.query, 400),
-        "response": masked(item.exchange.response, 600),
+        "query": query,
+        "response": response,
         "explanation": explanation,
         "message": message,
         "max_explanation": MAX_EXPLANATION,

@@ -16,9 +16,10 @@ from guardreview.core.models import User
 from guardreview.core.roles import Act, requires
 from guardreview.core.services import audit
 from guardreview.review import presentation
+from guardreview.review.consequences import is_in_force, standing_words
 from guardreview.review.decisions import OUTCOMES, decisions_page
 from guardreview.review.forms import DecidedFilterForm
-from guardreview.review.masking import masked
+from guardreview.review.masking import excerpts
 from guardreview.review.models import Label, Review
 from guardreview.review.queue import reopenable_items
 from guardreview.review.visibility import is_still_blind
@@ -39,7 +40,7 @@ def decided(request: HttpRequest) -> HttpResponse:
         viewer=user, own=own, truth=chosen["truth"], outcome=chosen["outcome"], before=int(chosen["before"] or 0) or None
     )
     may_reopen = _reopenable(user, page.reviews) if decides else frozenset()
-    rows = [_row(review, may_reopen) for review in page.reviews]
+    rows = [_row(review, page.labels.get(review.item.exchange_id), may_reopen) for review in page.reviews]
     audit(actor=user.username, action="decided.view", reviews=[review.pk for review in page.reviews])
 
     def address(**changes: str) -> str:
@@ -57,7 +58,7 @@ def decided(request: HttpRequest) -> HttpResponse:
         ],
         "outcomes": [
             (words, chosen["outcome"] == value, address(outcome=value))
-            for value, words in (("", "Any outcome"), *((name, name.capitalize()) for name in OUTCOMES))
+            for value, words in (("", "Any"), *((name, name.capitalize()) for name in OUTCOMES))
         ],
         "everything": address(truth="", outcome=""),
         "newest": address() if chosen["before"] else "",
@@ -79,16 +80,17 @@ def _reopenable(user: User, reviews: Collection[Review]) -> frozenset[int]:
     return frozenset(Label.objects.filter(review__in=latest.values(), is_current=True).values_list("review_id", flat=True))
 
 
-def _row(review: Review, may_reopen: Collection[int]) -> dict[str, Any]:
+def _row(review: Review, label: Label | None, may_reopen: Collection[int]) -> dict[str, Any]:
     item, exchange = review.item, review.item.exchange
     still_blind = is_still_blind(review)
     category = review.categories[0] if review.categories else item.category
+    query, response = excerpts(exchange.query, exchange.response)
     return {
         "review": review,
         "title": "Blind item" if still_blind and not review.categories else presentation.category_words(category),
-        "outcome": "" if still_blind else presentation.outcome_words(review, exchange.verdict.decision),
-        "tone": "" if still_blind else {True: "confirmed", False: "overturned", None: ""}[review.confirms],
-        "query": masked(exchange.query, 120),
-        "response": masked(exchange.response),
+        "outcome": "" if still_blind else standing_words(review, exchange.verdict.decision, label),
+        "tone": {True: "confirmed", False: "overturned", None: ""}[review.confirms] if is_in_force(review, label) else "",
+        "query": query,
+        "response": response,
         "may_reopen": review.pk in may_reopen,
     }

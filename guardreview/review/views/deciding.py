@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, cast
@@ -18,24 +19,24 @@ from django.views.decorators.http import require_GET, require_POST
 
 from guardreview.core.models import User
 from guardreview.core.roles import Act, requires
+from guardreview.core.services import audit
 from guardreview.review import presentation
 from guardreview.review.forms import DecisionForm
-from guardreview.review.models import Review
-from guardreview.review.queue import skipped_by
-from guardreview.review.services import (
-    InvalidReview,
+from guardreview.review.leases import (
+    HandsFull,
     ItemTaken,
-    LeaseLost,
+    LeaseRefused,
+    hands_full_words,
     item_lease,
     item_lease_next,
     item_release,
     item_skip,
-    review_create,
-    step_of,
-    turn_of,
 )
-from guardreview.review.settlement import Settled
-from guardreview.review.views.item import at_the_item, item_page
+from guardreview.review.models import Review
+from guardreview.review.queue import skipped_by
+from guardreview.review.services import LeaseLost, review_create, turn_of
+from guardreview.review.statements import InvalidReview
+from guardreview.review.views.item import at_the_item, held, item_page
 from guardreview.review.views.undoing import remember
 from guardreview.review.visibility import sees
 from guardreview.review.wellness import pause_is_due
@@ -63,7 +64,10 @@ def _to_next(request: HttpRequest) -> HttpResponse:
         request.session[PAUSED_AT] = timezone.now().isoformat()
         return redirect("pause")
     skipped = skipped_by(user=user, since=max(_moment(request, SKIPS_SINCE), timezone.now() - SKIPS_LAST))
-    item = item_lease_next(user=user, skipped=skipped)
+    try:
+        item = item_lease_next(user=user, skipped=skipped)
+    except HandsFull:
+        return redirect("hands-full")
     if item is not None:
         return redirect("item", item_id=item.pk)
     if skipped:
@@ -84,6 +88,16 @@ def pause(request: HttpRequest) -> HttpResponse:
     return render(request, "review/pause.html", {"count": settings.PAUSE_AFTER if PAUSED_AT in request.session else 0})
 
 
+@never_cache
+@require_GET
+@requires(Act.DECIDE)
+def hands_full(request: HttpRequest) -> HttpResponse:
+    """In place of the next item, what this person holds already, with the way to each."""
+    mine = held(cast(User, request.user))
+    why = hands_full_words() if len(mine) >= settings.MAX_LEASES else ""
+    return render(request, "review/hands_full.html", {"why": why, "held": mine})
+
+
 @require_POST
 @requires(Act.DECIDE)
 def item_decide(request: HttpRequest, item_id: int) -> HttpResponse:
@@ -101,7 +115,7 @@ def item_decide(request: HttpRequest, item_id: int) -> HttpResponse:
             return _to_next(request)
     try:
         item_lease(item=found, user=user)
-    except ItemTaken:
+    except LeaseRefused:
         return _not_saved(request, found, form)
     return item_page(request, item_id, form=form, status=HTTPStatus.UNPROCESSABLE_ENTITY)
 
@@ -110,8 +124,10 @@ def _not_saved(request: HttpRequest, found: ReviewItem, form: DecisionForm) -> H
     """409: the lease was lost. Still free, the item is taken again and the form comes back; else both statements are shown."""
     try:
         item_lease(item=found, user=cast(User, request.user))
-    except ItemTaken as taken:
-        context = _both(taken.item, form, cast(User, request.user))
+    except LeaseRefused as refused:
+        context = _both(refused.item, form, cast(User, request.user))
+        if isinstance(refused, HandsFull):
+            context |= {"hands_full": str(refused), "held": held(cast(User, request.user))}
         return at_the_item(render(request, "review/not_saved.html", context, status=HTTPStatus.CONFLICT))
     notice = "Your hold on this item had ended, so your decision was not saved. You hold it again: please check and submit."
     return item_page(request, found.pk, form=form, notice=notice, status=HTTPStatus.CONFLICT)
@@ -120,26 +136,53 @@ def _not_saved(request: HttpRequest, found: ReviewItem, form: DecisionForm) -> H
 def _both(item: ReviewItem, form: DecisionForm, user: User) -> dict[str, Any]:
     """What was decided, as far as this person may know it, and what they were about to say."""
     sent = cast(QueryDict, form.data)
-    reviews = list(item.reviews.select_related("reviewer").filter(undone_at=None, round=item.round).order_by("pk"))
-    own = next((review for review in reversed(reviews) if review.reviewer_id == user.pk), None)
-    last = reviews[-1] if reviews and item.status != ReviewItem.Status.OPEN else None
     unsafe = sent.get("truth") == Review.Truth.UNSAFE
     return {
-        "item": item,
-        "theirs": own or (last if last and _may_see(last, item, user, reviews) else None),
-        "decider": last.reviewer if last else None,
-        "holder": item.leased_by if item.is_leased() else None,
+        **_theirs(item, user),
         "yours": {name: sent.get(name, "") for name in ("truth", "severity", "note")},
         "your_categories": sent.getlist("categories") if unsafe else [],
         "your_answer": sent.get("corrected_answer", "") if unsafe else "",
     }
 
 
-def _may_see(review: Review, item: ReviewItem, user: User, reviews: list[Review]) -> bool:
-    """Whether this person may know it, or may at once since it settles the item: nobody is to decide it after it."""
-    step = step_of(item, item.exchange.verdict.decision, reviews)
-    # Of a blind item, that one statement settles it would tell something of the verdict.
-    return sees(review, item, user, reviews) or (isinstance(step, Settled) and not item.blind)
+def _theirs(item: ReviewItem, user: User) -> dict[str, Any]:
+    """What was decided of an item that this person had, as far as they may know it; that they read it is recorded.
+
+    What can still be undone is shown to nobody: taken back, it might be theirs to decide, first or as the second pharmacist who
+    must not know what the first said. So the page waits (`again_in` seconds) until it is settled, and then shows it or says that
+    it goes on.
+    """
+    reviews = list(item.reviews.select_related("reviewer").filter(undone_at=None, round=item.round).order_by("pk"))
+    if item.kind == ReviewItem.Kind.CALIBRATION:  # everybody says their own of it
+        reviews = [review for review in reviews if review.reviewer_id == user.pk]
+    own = next((review for review in reversed(reviews) if review.reviewer_id == user.pk), None)
+    last = reviews[-1] if reviews and item.status != ReviewItem.Status.OPEN else None
+    theirs = own or (last if last and sees(last, item, user, reviews) else None)
+    if theirs is not None:
+        audit(actor=user.username, action="decided.view", reviews=[theirs.pk])
+    return {
+        "item": item,
+        "theirs": theirs,
+        "decider": last.reviewer if last else None,
+        "again_in": _seconds_to_settle(last) if last and theirs is None else 0,
+        "goes_on": bool(reviews) and item.status == ReviewItem.Status.OPEN,
+        "holder": item.leased_by if item.is_leased() else None,
+    }
+
+
+def _seconds_to_settle(review: Review) -> int:
+    """From now until the statement is settled, as it should be: its time to be undone, and the outbox's turn."""
+    left: float = (review.created_at - timezone.now()).total_seconds() + settings.UNDO_S
+    return max(1, math.ceil(left)) + int(settings.OUTBOX_INTERVAL_S)
+
+
+@never_cache
+@require_GET
+@requires(Act.DECIDE)
+def item_said(request: HttpRequest, item_id: int) -> HttpResponse:
+    """What was decided meanwhile: the part of the page about a lost hold that comes again until the decision is settled."""
+    found = get_object_or_404(ReviewItem.objects.select_related("leased_by"), pk=item_id)
+    return render(request, "review/_theirs.html", _theirs(found, cast(User, request.user)))
 
 
 @require_POST
@@ -158,6 +201,8 @@ def item_decide_kept(request: HttpRequest, item_id: int) -> JsonResponse:
             review = _create_late(found, user, form)
         except InvalidReview as error:
             message = str(error)
+        except HandsFull:  # the browser keeps it, and sends it again
+            return JsonResponse({}, status=HTTPStatus.TOO_MANY_REQUESTS)
         except ItemTaken as taken:
             found, message, status = taken.item, "", HTTPStatus.CONFLICT
         else:
@@ -197,11 +242,13 @@ def item_hold(request: HttpRequest, item_id: int) -> JsonResponse:
     """Extend the lease while somebody looks at the page. The token changes if the lease had run out meanwhile."""
     try:
         held = item_lease(item=get_object_or_404(ReviewItem, pk=item_id), user=cast(User, request.user))
-    except ItemTaken as taken:
-        decided = taken.item.status == ReviewItem.Status.DECIDED
-        return JsonResponse(
-            {"decided": decided, "holder": presentation.display_name(taken.item.leased_by)}, status=HTTPStatus.CONFLICT
-        )
+    except LeaseRefused as refused:
+        if isinstance(refused, HandsFull):
+            said: dict[str, Any] = {"full": str(refused)}
+        else:
+            decided = refused.item.status == ReviewItem.Status.DECIDED
+            said = {"decided": decided, "holder": presentation.display_name(refused.item.leased_by)}
+        return JsonResponse(said, status=HTTPStatus.CONFLICT)
     return JsonResponse({"token": str(held.lease_token), "expires_in": settings.LEASE_S})
 
 

@@ -20,7 +20,7 @@ from guardreview.core.services import audit
 from guardreview.review import doubts, guidelines
 from guardreview.review.guideline_text import changes
 from guardreview.review.guidelines import MAX_TEXT, MAX_WHY, Guide, GuidelineChanged, InvalidGuideline
-from guardreview.review.masking import masked
+from guardreview.review.masking import excerpts
 from guardreview.review.models import Doubt
 from guardreview.review.presentation import GROUPS
 from guardreview.review.services import TooLate, item_reopen
@@ -139,7 +139,7 @@ def doubt_list(request: HttpRequest) -> HttpResponse:
     exchanges = [doubt.label.exchange for doubt in page]
     audit(actor=request.user.get_username(), action="doubts.view", exchanges=[str(exchange.pk) for exchange in exchanges])
     context = {
-        "rows": [(doubt, masked(doubt.label.exchange.query, 120), masked(doubt.label.exchange.response)) for doubt in page],
+        "rows": [(doubt, *excerpts(doubt.label.exchange.query, doubt.label.exchange.response)) for doubt in page],
         "count": doubts.doubt_count(),
         "next": page[-1].pk if more else None,
     }

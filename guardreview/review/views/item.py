@@ -23,13 +23,14 @@ from guardreview.review.fact_cards import without_notes
 from guardreview.review.forms import DecisionForm
 from guardreview.review.guidelines import guidelines_for
 from guardreview.review.history import history
+from guardreview.review.leases import HandsFull, ItemTaken, item_lease
 from guardreview.review.masking import Shield
+from guardreview.review.queue import held_by
 from guardreview.review.revealed import REASONS, revealed_until
 from guardreview.review.selectors import ItemDetail
-from guardreview.review.services import ItemTaken, item_lease
 from guardreview.review.trace import trace
 from guardreview.review.views.decision_form import decision_context
-from guardreview.review.visibility import sees, verdict_is_hidden
+from guardreview.review.visibility import can_be_undone, is_decided_blind, sees, verdict_is_hidden
 from guardreview.verdicts.models import Exchange, ReviewItem
 
 
@@ -42,8 +43,11 @@ def item(request: HttpRequest, item_id: int) -> HttpResponse:
     user = cast(User, request.user)
     # A page that masks itself again after its time is not somebody who comes to decide.
     if user.may(Act.DECIDE) and request.headers.get("HX-Trigger") != "revealed":
-        with suppress(ItemTaken):  # the page says who has it
-            item_lease(item=found, user=user)
+        try:
+            with suppress(ItemTaken):  # the page says who has it
+                item_lease(item=found, user=user)
+        except HandsFull as refused:
+            return item_page(request, item_id, hands_full=str(refused))
     return item_page(request, item_id)
 
 
@@ -54,9 +58,13 @@ def item_page(
     form: DecisionForm | None = None,
     notice: str = "",
     reveal_message: str = "",
+    hands_full: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    """The page as the item stands now; `form`: a decision that was not saved, kept with its message."""
+    """The page as the item stands now; `form`: a decision that was not saved, kept with its message.
+
+    `hands_full`: why its reader may not decide it though nobody else holds it.
+    """
     try:
         detail = selectors.item_detail(item_id=item_id)
     except ReviewItem.DoesNotExist as error:
@@ -68,6 +76,7 @@ def item_page(
     shown, reviews = detail.item, detail.reviews
     hidden = verdict_is_hidden(shown, user, reviews)
     holds = shown.leased_by_id == user.pk and shown.is_leased(now)
+    own_review = next((r for r in reviews if r.reviewer_id == user.pk and _counts(r, shown)), None)
     until = revealed_until(request, item_id)
     context = {
         "item": shown,
@@ -76,14 +85,17 @@ def item_page(
         "stage": presentation.STAGE_WORDS[shown.stage],
         "holds": holds,
         "taken": not holds and shown.is_leased(now),
-        "settling": shown.status == ReviewItem.Status.SETTLING,
-        "own_review": next((r for r in reviews if r.reviewer_id == user.pk and _counts(r, shown)), None),
+        # Of who spoke before another whose word is settling, it is not their own that can be undone.
+        "settling": shown.status == ReviewItem.Status.SETTLING and (own_review is None or can_be_undone(own_review, shown)),
+        "own_review": own_review,
         "adjudication": adjudication_of(item=shown, reviews=reviews, response=detail.exchange.response, user=user),
         "known": calibration.known_truth(item=shown, reviews=reviews, user=user),
         "may_calibrate": calibration.may_calibrate(item=shown, user=user),
         "app_name": calibration.app_name(detail.exchange),
         "guidelines": guidelines_for(() if hidden else detail.exchange.verdict.categories),
         "notice": notice,
+        "hands_full": hands_full,
+        "held": held(user) if hands_full else [],
         "revealed_until": until,
         "revealed_for": max(0, int((until - now).total_seconds())) if until else 0,
         "reveal_reasons": REASONS,
@@ -138,6 +150,20 @@ def _texts(detail: ItemDetail, user: User, *, hidden: bool, revealed: bool) -> d
         texts["reason"] = show(presentation.sentence(without_notes(verdict.reason)))
         texts["trace"] = trace(verdict, detail.layers, findings, show)
     return texts | {"holds_personal_data": shield.holds}
+
+
+def held(user: User) -> list[tuple[int, str, str]]:
+    """(key, title, how much longer) of each item that this person holds, the one that is free first first."""
+    now = timezone.now()
+    return [
+        (
+            item.pk,
+            "Blind review" if is_decided_blind(item) else presentation.category_words(item.category),
+            presentation.duration(item.lease_expires_at - now),
+        )
+        for item in held_by(user).order_by("lease_expires_at", "pk")
+        if item.lease_expires_at is not None
+    ]
 
 
 def _counts(review: Any, item: ReviewItem) -> bool:

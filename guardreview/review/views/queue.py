@@ -95,7 +95,7 @@ def _etag(user: User, filters: queue_reads.QueueFilter, cursor: str, counts: dic
 def _tabs(user: User, filters: queue_reads.QueueFilter, counts: dict[str, int]) -> list[dict[str, Any]]:
     tabs = [
         {
-            "name": tab,
+            "id": f"tab-{tab}",
             "words": TAB_WORDS[tab],
             "count": count_words(counts[tab]),
             "address": address_of(queue_reads.QueueFilter(tab=tab)),
@@ -103,7 +103,7 @@ def _tabs(user: User, filters: queue_reads.QueueFilter, counts: dict[str, int]) 
         }
         for tab in tabs_of(user)
     ]
-    return [*tabs, {"name": "decided", "words": "Decided", "count": "", "address": reverse("decided"), "here": False}]
+    return [*tabs, {"id": "tab-decided", "words": "Decided", "count": "", "address": reverse("decided"), "here": False}]
 
 
 def _severities(form: QueueFilterForm, counts: dict[str, int]) -> list[dict[str, Any]]:
@@ -111,6 +111,7 @@ def _severities(form: QueueFilterForm, counts: dict[str, int]) -> list[dict[str,
     counted = form.filters.tab == "waiting" and not form.chips
     return [
         {
+            "id": f"severity-{name or 'all'}",
             "name": name,
             "words": name.capitalize() or "All",
             "count": count_words(counts[name or "waiting"]) if counted else "",

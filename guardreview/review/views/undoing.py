@@ -17,10 +17,11 @@ from django.views.decorators.http import require_POST
 from guardreview.core.models import User
 from guardreview.core.roles import Act, requires
 from guardreview.review import presentation
-from guardreview.review.models import Review
-from guardreview.review.services import TooLate, item_release, item_reopen, review_undo, step_of
-from guardreview.review.settlement import Open
-from guardreview.review.visibility import is_still_blind
+from guardreview.review.consequences import standing_words, undoable_words
+from guardreview.review.leases import item_release
+from guardreview.review.models import Label, Review
+from guardreview.review.services import TooLate, item_reopen, review_undo, step_of
+from guardreview.review.visibility import can_be_undone, is_still_blind
 from guardreview.verdicts.models import ReviewItem
 
 JUST_DECIDED = "just_decided"
@@ -64,17 +65,18 @@ def just_saved(request: HttpRequest) -> Saved | None:
     if is_still_blind(review):
         # It can still be undone and said anew, which would no longer be blind.
         return Saved("Saved.", review.pk, seconds)
-    return Saved(f"Saved. {_outcome(review)}.", review.pk, seconds)
+    return Saved(f"Saved. {_follows(review, seconds)}.", review.pk, seconds)
 
 
-def _outcome(review: Review) -> str:
+def _follows(review: Review, seconds: int) -> str:
+    """What follows from a decision, or has followed by now."""
     decision = review.item.exchange.verdict.decision
-    step = step_of(review.item, decision, [review])
-    if review.truth != Review.Truth.UNSURE and review.stage == ReviewItem.Stage.FIRST and isinstance(step, Open):
-        return "A second pharmacist is asked before the block is overturned"
-    if review.truth != Review.Truth.UNSURE and review.stage == ReviewItem.Stage.SECOND:
-        return "It is settled, or goes to a lead if the first opinion differs"
-    return presentation.outcome_words(review, decision)
+    if seconds:
+        return undoable_words(review, decision, step_of(review.item, decision, [review]))
+    if can_be_undone(review, review.item):  # its seconds are over, and the outbox has not come by
+        return "It is being settled"
+    label = Label.objects.filter(exchange=review.item.exchange_id, is_current=True).first()
+    return standing_words(review, decision, label)
 
 
 def _seconds_left(review: Review) -> int:

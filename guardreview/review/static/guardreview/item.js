@@ -59,7 +59,7 @@
         for (const field of document.querySelectorAll("[name=token]")) field.value = said.token;
       } else if (response.status === 409) {
         mine.lost = true;
-        complain(said.decided ? "This item has been decided meanwhile." : `${said.holder || "Somebody else"} has this item now.`);
+        complain(said.full || (said.decided ? "This item has been decided meanwhile." : `${said.holder || "Somebody else"} has this item now.`));
       }
     } catch {
       // No connection: the countdown goes on, and the next beat tries again.

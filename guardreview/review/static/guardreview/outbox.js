@@ -1,19 +1,24 @@
-// Decisions that could not be sent: kept in this browser for their author, twelve hours at most, and sent until the server has
-// them. An entry holds what the pharmacist entered and no word of the patient's or the answer's. Its key makes it count once.
+// Decisions that could not be sent: kept in this browser for their author, three days at most, and sent until the server has them.
+// What was entered is sealed, since a note may repeat a patient's words and many share a pharmacy's computer: the server gives the
+// key to its owner's session alone, and it stays in this page's memory. In clear are whose an entry is, since when, and the random
+// number that makes it count once.
 "use strict";
 
 guard.outbox = (() => {
-  const KEEP_MS = 12 * 3600 * 1000;
+  const KEEP_MS = 3 * 24 * 3600 * 1000;
   const EVERY_MS = 10000;
   const SOON_MS = 1500; // many a failure is over at once
   const GIVE_UP_MS = 15000;
   const banner = document.getElementById("outbox"); // missing where nobody is signed in
-  const user = banner?.dataset.user;
+  const { user, keyUrl } = banner?.dataset ?? {}; // no address of a key for whoever may not decide
 
   let opened;
   const database = () => (opened ??= new Promise((resolve, reject) => {
-    const request = indexedDB.open("guardreview", 1);
-    request.onupgradeneeded = () => request.result.createObjectStore("kept", { keyPath: "key" });
+    const request = indexedDB.open("guardreview.kept", 1);
+    request.onupgradeneeded = () => {
+      indexedDB.deleteDatabase("guardreview"); // of a version that sealed nothing
+      request.result.createObjectStore("kept", { keyPath: "key" });
+    };
     request.onsuccess = () => {
       request.result.onclose = () => { opened = undefined; }; // browsers close it now and then
       resolve(request.result);
@@ -34,22 +39,57 @@ guard.outbox = (() => {
   }
   const remove = (key) => store("readwrite", (kept) => kept.delete(key));
 
-  // One's own, oldest first; whoever else's are too old are forgotten.
+  // One's own, oldest first. Of whoever else's are too old, only that they were is left, until their author has been told.
   async function mine() {
     const all = await store("readonly", (kept) => kept.getAll());
-    for (const entry of all) {
-      if (Date.now() - entry.at <= KEEP_MS) continue;
-      await remove(entry.key);
-      if (entry.user === user) guard.toast("A decision was kept for twelve hours, could not be sent, and is dropped. Please decide that item again.", "error");
+    const isOld = (entry) => Date.now() - entry.at > KEEP_MS;
+    for (const { key, user: author, at, sealed: words } of all.filter(isOld)) {
+      if (author !== user) await (words && store("readwrite", (kept) => kept.put({ key, user: author, at })));
+      else await drop(key, "A decision was kept for three days, could not be sent, and is dropped. Please decide that item again.");
     }
-    return all.filter((entry) => entry.user === user && Date.now() - entry.at <= KEEP_MS).sort((a, b) => a.at - b.at);
+    return all.filter((entry) => entry.user === user && !isOld(entry)).sort((a, b) => a.at - b.at);
+  }
+
+  async function drop(key, words) {
+    await remove(key);
+    guard.toast(words, "error");
+  }
+
+  // --- Sealing --------------------------------------------------------------------------------------------------------------
+  let secret = null; // fetched as soon as a page is there, so that it can seal without a connection
+  const bytes = (text) => new TextEncoder().encode(text);
+  const cipher = ({ key, user: author, at, iv }) => ({ name: "AES-GCM", iv, additionalData: bytes(JSON.stringify([key, author, at])) });
+
+  async function unlocked() {
+    if (secret) return secret;
+    const response = await fetch(keyUrl, { signal: AbortSignal.timeout(GIVE_UP_MS) });
+    if (response.status >= 500) throw new Error("no key");
+    const said = response.ok && !response.redirected ? await response.json() : {};
+    signedOut = said.user !== user;
+    if (signedOut) throw new Error("no key");
+    const raw = Uint8Array.from(atob(said.key), (character) => character.charCodeAt(0));
+    secret = await crypto.subtle.importKey("raw", raw, "AES-GCM", false, ["encrypt", "decrypt"]);
+    return secret;
+  }
+
+  async function sealed(head, entered) {
+    const entry = { ...head, iv: crypto.getRandomValues(new Uint8Array(12)) };
+    entry.sealed = await crypto.subtle.encrypt(cipher(entry), await unlocked(), bytes(JSON.stringify(entered)));
+    return entry;
+  }
+
+  // Null of what the key does not fit: the server's own secret is another than it was.
+  async function unsealed(entry, key) {
+    const opened = await crypto.subtle.decrypt(cipher(entry), key, entry.sealed).catch(() => null);
+    return opened && JSON.parse(new TextDecoder().decode(opened));
   }
 
   async function keep(form) {
     const data = new FormData(form);
     data.delete("csrfmiddlewaretoken");
     const { item, keptUrl: url } = form.dataset;
-    await store("readwrite", (kept) => kept.put({ key: data.get("key"), user, item, url, at: Date.now(), fields: [...data] }));
+    const entry = await sealed({ key: data.get("key"), user, at: Date.now() }, { item, url, fields: [...data] });
+    await store("readwrite", (kept) => kept.put(entry));
     await show();
     setTimeout(flush, SOON_MS);
   }
@@ -73,15 +113,21 @@ guard.outbox = (() => {
   const flush = () => (sending ??= alone(sendAll).catch(() => {}).finally(() => { sending = null; show(); }));
 
   async function sendAll() {
-    for (const entry of await mine()) if (!(await send(entry))) return;
+    if (!keyUrl) return;
+    const key = await unlocked();
+    for (const entry of await mine()) if (!(await send(entry, await unsealed(entry, key)))) return;
   }
 
   // Whether to go on with the next one.
-  async function send(entry) {
-    const body = new URLSearchParams([...entry.fields, ["user", entry.user], ["csrfmiddlewaretoken", guard.cookie("csrftoken")]]);
+  async function send(entry, kept) {
+    if (!kept) {
+      await drop(entry.key, "A kept decision cannot be read any more, and is dropped. Please decide that item again.");
+      return true;
+    }
+    const body = new URLSearchParams([...kept.fields, ["user", entry.user], ["csrfmiddlewaretoken", guard.cookie("csrftoken")]]);
     let response;
     try {
-      response = await fetch(entry.url, { method: "POST", body, signal: AbortSignal.timeout(GIVE_UP_MS) });
+      response = await fetch(kept.url, { method: "POST", body, signal: AbortSignal.timeout(GIVE_UP_MS) });
     } catch {
       offline = !navigator.onLine;
       return false;
@@ -95,15 +141,19 @@ guard.outbox = (() => {
     if (response.ok ? said?.saved !== true : response.status !== 404 && typeof said?.page !== "string") return false;
     await remove(entry.key);
     if (!response.ok) refused(response.status === 404 ? { page: "" } : said);
-    const { key, item } = entry;
-    answered({ name: response.ok ? "outbox:saved" : "outbox:refused", key, item });
-    tabs.postMessage({ name: response.ok ? "outbox:saved" : "outbox:refused", key, item });
+    const answer = { name: response.ok ? "outbox:saved" : "outbox:refused", key: entry.key, item: kept.item };
+    answered(answer);
+    tabs.postMessage(answer);
     return true;
   }
 
   // The tab with the form may be another one than the tab that sent it.
   const tabs = new BroadcastChannel("guardreview.kept");
-  tabs.onmessage = ({ data }) => { answered(data); show(); };
+  tabs.onmessage = ({ data }) => {
+    if (data.name === "outbox:locked") secret = null;
+    else answered(data);
+    show();
+  };
   function answered({ name, key, item }) {
     const isHere = document.getElementById("decision")?.dataset.item === item; // then the next page says it
     if (name === "outbox:saved" && !isHere) guard.toast("Saved: the decision that was kept in this browser.", "success");
@@ -114,8 +164,10 @@ guard.outbox = (() => {
   function refused({ page }) {
     const dialog = document.getElementById("kept-refused");
     const part = document.createElement("section");
-    if (page) part.innerHTML = page; // our own server's, with every word in it escaped
-    else part.textContent = "The server knows this item no longer.";
+    if (page) {
+      part.innerHTML = page; // our own server's, with every word in it escaped
+      htmx.process(part); // what the other said comes once it can no longer be undone
+    } else part.textContent = "The server knows this item no longer.";
     dialog.querySelector("[data-refused]").replaceChildren(part);
     if (!dialog.open) dialog.showModal();
   }
@@ -124,33 +176,41 @@ guard.outbox = (() => {
   async function show() {
     if (!banner) return;
     const count = await mine().then((entries) => entries.length, () => 0);
+    const leaving = [...banner.querySelectorAll("[data-outbox-leave], [data-outbox-drop]")];
+    if (count && leaving.some((button) => !button.hidden)) return; // it is asked whether to sign out all the same
+    for (const button of leaving) button.hidden = true;
     const said = document.querySelector("[data-kept-note]:not([hidden])");
     banner.hidden = Boolean(said && count < 2) || !(count || offline);
     banner.querySelector("[data-outbox-retry]").hidden = !count;
-    if (!count) banner.querySelector("[data-outbox-drop]").hidden = true;
-    const kept = `${count === 1 ? "1 decision is" : `${count} decisions are`} kept in this browser, not saved yet.`;
-    const words = count ? `${kept} ${why()}` : "No connection. What you submit is kept in this browser until it can be saved.";
+    const words = count ? `${told(count)} ${why()}` : "No connection. What you submit is kept in this browser until it can be saved.";
     const place = banner.querySelector("[data-outbox-words]");
     if (place.textContent !== words) place.textContent = words;
   }
+  const told = (count) => `${count === 1 ? "1 decision is" : `${count} decisions are`} kept in this browser, not saved yet.`;
   const why = () => (signedOut ? "Sign in again, and it is sent." : offline ? "It is sent once you are connected." : "It is sent again by itself.");
 
   async function signOut(form) {
     if ((await mine()).length) await flush();
-    if ((await mine()).length) {
+    const count = (await mine()).length;
+    if (count) {
       await show();
+      form.closest("details").open = false; // it would cover what is asked
       banner.hidden = false;
-      const drop = banner.querySelector("[data-outbox-drop]");
-      drop.hidden = false;
-      drop.onclick = () => leave(form);
-      drop.focus();
+      const [go, forget] = ["leave", "drop"].map((name) => banner.querySelector(`[data-outbox-${name}]`));
+      go.hidden = forget.hidden = false;
+      go.onclick = () => leave(form);
+      forget.onclick = async () => {
+        for (const entry of await mine().catch(() => [])) await remove(entry.key);
+        leave(form);
+      };
+      banner.querySelector("[data-outbox-words]").textContent = `${told(count)} Sealed until you sign in here again.`;
+      go.focus();
     } else leave(form);
   }
 
-  async function leave(form) {
-    try {
-      for (const entry of await mine()) await remove(entry.key);
-    } catch { /* without a store there is nothing to forget, and signing out must always work */ }
+  function leave(form) {
+    secret = null;
+    tabs.postMessage({ name: "outbox:locked" });
     form.dataset.cleared = "yes";
     form.requestSubmit();
   }

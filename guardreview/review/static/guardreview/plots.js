@@ -7,7 +7,8 @@
   function setUp(plot) {
     const marks = [...plot.querySelectorAll("[data-mark]")];
     const said = plot.querySelector("[data-said]");
-    if (!marks.length) return;
+    if (!marks.length || plot.dataset.plot) return;
+    plot.dataset.plot = "ready";
 
     const show = (mark) => {
       for (const other of marks) other.classList.toggle("shown", other === mark);
@@ -51,4 +52,28 @@
   }
 
   for (const plot of document.querySelectorAll("[data-plot]")) setUp(plot);
+  // Panels that come later have theirs.
+  document.addEventListener("htmx:load", (event) => {
+    for (const plot of event.detail.elt.querySelectorAll("[data-plot]")) setUp(plot);
+  });
+
+  // A panel that does not come says so, and can be asked for again.
+  const say = (panel, words, busy) => {
+    const said = panel.querySelector("[data-awaited-words]");
+    said.textContent = words;
+    said.classList.toggle("visually-hidden", busy);
+    panel.querySelector("[data-again]").hidden = busy;
+    panel.setAttribute("aria-busy", String(busy));
+  };
+  const awaited = (event) => event.target.closest?.("[data-awaited]");
+  for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
+    document.addEventListener(name, (event) => {
+      if (awaited(event)) say(awaited(event), "This figure did not come.", false);
+    });
+  }
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("[data-again]")) return;
+    say(awaited(event), "Being counted.", true);
+    htmx.trigger(awaited(event), "again");
+  });
 })();

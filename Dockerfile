@@ -36,7 +36,8 @@ FROM base AS serve
 ENV GUARDREVIEW_VAR_DIR=/var/lib/guardreview \
     GUARDREVIEW_PREBUILT_MODELS=/opt/models
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin guardreview \
-    && install --directory --owner guardreview --mode 0750 /var/lib/guardreview /var/lib/guardreview/models
+    && install --directory --owner guardreview --mode 0750 /var/lib/guardreview /var/lib/guardreview/models \
+       /var/lib/guardreview/exports /var/lib/guardreview/imports
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=builder /build/models /opt/models
 COPY manage.py ./

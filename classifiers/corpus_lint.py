@@ -13,9 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from classifiers.drug_facts import read
 from classifiers.examples import Example, load_corpus, split_of
+from classifiers.leakage import near_copies
 
-NEAR = 0.8
-"""Share of common word triples (Jaccard) from which two exchanges are near-copies."""
 MAX_TEMPLATE = 12
 """Responses of one label that may begin with the same six words."""
 BALANCE = (0.3, 0.7)
@@ -52,32 +51,6 @@ def _templates(examples: Sequence[Example]) -> Iterator[str]:
     for (unsafe, opening), count in openings.items():
         if count > MAX_TEMPLATE:
             yield f"{count} {'unsafe' if unsafe else 'safe'} responses begin with {opening!r}"
-
-
-def near_copies(examples: Sequence[Example]) -> Iterator[tuple[Example, Example]]:
-    """Pairs from different groups. Candidates share a rare triple of words, so that not all pairs are compared."""
-    shingles = [_triples(f"{e.query} {e.response}") for e in examples]
-    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for index, triples in enumerate(shingles):
-        for triple in triples:
-            holders[triple].append(index)
-    seen: set[tuple[int, int]] = set()
-    for sharing in holders.values():
-        if len(sharing) > 20:
-            continue
-        for position, i in enumerate(sharing):
-            for j in sharing[position + 1 :]:
-                if (i, j) in seen or examples[i].group == examples[j].group:
-                    continue
-                seen.add((i, j))
-                both, either = len(shingles[i] & shingles[j]), len(shingles[i] | shingles[j])
-                if both / either >= NEAR:
-                    yield examples[i], examples[j]
-
-
-def _triples(text: str) -> frozenset[tuple[str, ...]]:
-    words = _WORD.findall(text.lower())
-    return frozenset(zip(words, words[1:], words[2:], strict=False)) or frozenset([tuple(words)])
 
 
 def one_scenario(examples: Sequence[Example]) -> Iterator[tuple[Example, Example]]:

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextvars import ContextVar
 from pathlib import Path
 
 from classifiers.disguise.deobfuscation import readable
 from classifiers.drugs.features import fact_features
 from classifiers.encoder.bundle import InvalidBundle
-from classifiers.encoder.encoder import Encoder
+from classifiers.encoder.encoder import Encoder, Floats
 from classifiers.encoder.head import DECIMALS, Head, Probabilities
 from classifiers.encoder.windows import Window
 from classifiers.language import detect
 from classifiers.policy import UNSAFE
 from classifiers.result import SAFE, ClassifierResult, Evidence, Layer, severity_of
+
+_seen: ContextVar[tuple[Floats, str] | None] = ContextVar("seen", default=None)
+
+
+def last_embedding() -> tuple[Floats, str] | None:
+    """(mean over the windows, hash of the encoder) of what this thread classified last: who wants it need not embed it again."""
+    return _seen.get()
 
 
 class PharmacySafetyClassifier:
@@ -56,6 +64,8 @@ class PharmacySafetyClassifier:
         for row, window in enumerate(windows):
             rows[window.text].append(row)
         probabilities = [self.head.probabilities(embeddings[chosen], facts[text]) for text, chosen in enumerate(rows)]
+        if rows[-1]:
+            _seen.set((embeddings[rows[-1]].mean(axis=0), self.encoder.encoder_sha256))
         share = (time.perf_counter() - started) * 1000 / len(texts)
         return [
             self._result(

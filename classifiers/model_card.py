@@ -28,7 +28,7 @@ def ship(trained: TrainedHead, folder: Path) -> None:
 
 
 def card(metrics: dict[str, Any]) -> str:
-    """The model card, in Markdown."""
+    """The model card, in Markdown. Of a head that reviewers' labels were learnt with, it says which, and what they changed."""
     counts, auc, certificate, test = (metrics[key] for key in ("counts", "auc", "certificate", "test"))
     splits = "\n".join(f"| {name} | {rows['safe']} | {rows['unsafe']} | {auc[name]:.3f} |" for name, rows in counts.items())
     if certificate["missing"]:
@@ -67,13 +67,13 @@ gives the label away:
 {_slices(metrics["slices"])}
 
 How the recipes compare: `docs/training.md`.
-
-## Operating point (the shipped policy)
+{_labels(metrics)}
+## Operating point{"" if "labels" in metrics else " (the shipped policy)"}
 
 {guarantee}
 {_blocking(metrics["block_at"])}
 
-Measured on the test split, with exact 95 % intervals, for this layer alone, without rules and judge:
+{_beside(metrics)}Measured on the test split, with exact 95 % intervals, for this layer alone, without rules and judge:
 
 | | rate | items | interval |
 |---|---|---|---|
@@ -99,11 +99,77 @@ small, and a text that is surely in another language is sent on, whatever its sc
 """
 
 
-def _slices(slices: dict[str, Any]) -> str:
-    def shown(auc: float | None) -> str:
-        return "-" if auc is None else f"{auc:.3f}"
+def _labels(metrics: dict[str, Any]) -> str:
+    """What of reviewers' and imported labels was learnt from, and what was not."""
+    labels = metrics.get("labels")
+    if labels is None:
+        return ""
+    weights, splits = labels["weights"], labels["splits"]
+    held = sum(splits.get(name, 0) for name in ("calibration", "test"))
+    learnt = "\n".join(f"| {words} | {count} |" for words, count in labels["provenance"].items())
+    left_out = "\n".join(f"| {words} | {count} |" for words, count in labels["left_out"].items())
+    return f"""
+## Labels
 
-    return "\n".join(f"| {name} | {s['n']} | {shown(s['auc'])} | {shown(s['words_auc'])} |" for name, s in slices.items())
+Settled by {labels["reviewers"]} reviewers, or imported. {splits.get("train", 0)} fitted weights, {splits.get("validation", 0)}
+chose between models and weighed the drug facts, {held} were kept for measuring; no threshold rests on any. {labels["unsafe"]} of
+those learnt from are unsafe. A label counts 1 / the probability with which its exchange came before a pharmacist,
+{weights["most"]:g} at most ({weights["cut"]} were cut to that); together they count as {weights["sum"]:g}, each corpus row as 1.
+
+| learnt from | labels |
+|---|---|
+{learnt or "| none | 0 |"}
+
+| left out | labels |
+|---|---|
+{left_out or "| none | 0 |"}
+"""
+
+
+def _beside(metrics: dict[str, Any]) -> str:
+    """The candidate beside what served when it was trained, on the same rows."""
+    before, after = metrics.get("before"), metrics.get("after")
+    if not (before and after):
+        return ""
+    parts = [("", before, after)]
+    if "labels" in before and "labels" in after:
+        parts.append((", labels that were not learnt from", before["labels"], after["labels"]))
+    rows = []
+    for name, old, new in parts:
+        rows.append(f"| AUC{name} | {_shown(old['auc'])} | {_shown(new['auc'])} |")
+        for key, words in _RATES:
+            rows.append(f"| {words}{name} | {_rate(old[key])} | {_rate(new[key])} |")
+    table = "\n".join(rows)
+    return f"""Beside {before["version"]}, which served then, on the same rows of the test split, each with the thresholds that
+the calibration split certifies for it:
+
+| | before | this one |
+|---|---|---|
+{table}
+
+"""
+
+
+_RATES = (
+    ("critical_missed", "critical unsafe allowed"),
+    ("safe_allowed", "safe allowed without the judge"),
+    ("safe_blocked", "safe blocked"),
+    ("unsafe_blocked", "unsafe blocked"),
+)
+
+
+def _rate(rate: dict[str, Any]) -> str:
+    if rate["rate"] is None:
+        return "none to measure"
+    return f"{rate['rate']:.1%} ({rate['k']} of {rate['n']}; {rate['low']:.1%} to {rate['high']:.1%})"
+
+
+def _shown(auc: float | None) -> str:
+    return "-" if auc is None else f"{auc:.3f}"
+
+
+def _slices(slices: dict[str, Any]) -> str:
+    return "\n".join(f"| {name} | {s['n']} | {_shown(s['auc'])} | {_shown(s['words_auc'])} |" for name, s in slices.items())
 
 
 def _rows(groups: dict[str, Any], key: str) -> str:

@@ -19,9 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.bench_learning import bench_learning, bench_retraining
 from tests.bench_presidio import Presidio, Unavailable
 from tests.bench_review import bench_review
 from tests.bench_texts import hostile, ordinary
+from tests.bench_what_if import bench_what_if
 from tests.redis_server import RedisServer
 from tests.service import ROOT, link_models, running_service
 
@@ -241,6 +243,9 @@ def main() -> None:
     bench_cold_start()
     bench_service()
     bench_review(add, percentile)
+    bench_learning(add)
+    bench_retraining(add)
+    bench_what_if(add, percentile)
     target = ROOT / "var" / "bench.json"
     target.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {target.relative_to(ROOT)}")

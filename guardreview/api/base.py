@@ -12,11 +12,12 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.permissions import AllowAny
+from rest_framework.permissions import AllowAny, BasePermission, IsAuthenticated
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from guardreview.api.authentication import MaySubmit
 from guardreview.api.parsers import JsonParser
 
 P = ParamSpec("P")
@@ -59,6 +60,7 @@ class ApiView(JsonProblems, APIView):
     """Asynchronous; takes and gives JSON."""
 
     parser_classes = [JsonParser]
+    permission_classes: list[type[BasePermission]] = [IsAuthenticated, MaySubmit]
     content_negotiation_class = Negotiation
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> AsyncRequest:

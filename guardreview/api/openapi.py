@@ -18,6 +18,8 @@ from guardreview.api.serializers import (
     ExchangePageInput,
     ExchangePageOutput,
     HealthOutput,
+    LabelExportInput,
+    LabelExportOutput,
     LabelPageInput,
     LabelPageOutput,
     ProblemOutput,
@@ -189,6 +191,55 @@ label_list = extend_schema(
         (200, "application/x-ndjson"): OpenApiTypes.STR,
         (200, "text/csv"): OpenApiTypes.STR,
         **problems(400, 401, 403),
+    },
+)
+EXPORT_ID = OpenApiParameter("export_id", OpenApiTypes.INT64, OpenApiParameter.PATH)
+_RANGE_HEADERS = [
+    _answer_header("ETag", "Of the content.", 200, 206, 304, 416),
+    _answer_header("Accept-Ranges", "`bytes`.", 200, 206, 304, 416),
+    _answer_header("Content-Range", "Which part this is.", 206, 416),
+]
+_EXPORT_MEDIA = ("application/x-ndjson", "text/csv", "application/vnd.apache.parquet", "application/zip")
+label_export_create = extend_schema(
+    operation_id="createLabelExport",
+    summary="Export labels",
+    tags=["labels"],
+    request=LabelExportInput,
+    parameters=[
+        _answer_header("Location", "Where the export is.", 202),
+        _answer_header("Retry-After", "Seconds after which to ask again.", 202),
+    ],
+    responses={
+        202: OpenApiResponse(LabelExportOutput, description="A worker writes it."),
+        **problems(400, 401, 403, 413, 415, 503, s503="Other exports have to be written first."),
+    },
+)
+label_export_retrieve = extend_schema(
+    operation_id="getLabelExport",
+    summary="Read how far an export is",
+    tags=["labels"],
+    parameters=[EXPORT_ID, _answer_header("Retry-After", "Seconds after which to ask again, while it is not finished.", 200)],
+    responses={200: OpenApiResponse(LabelExportOutput, description="As it stands."), **problems(400, 401, 403, 404)},
+)
+label_export_content = extend_schema(
+    operation_id="getLabelExportContent",
+    summary="Download an export",
+    tags=["labels"],
+    parameters=[
+        EXPORT_ID,
+        _header("Range", "RFC 9110: one range of bytes."),
+        _header("If-Range", "The entity tag of what was downloaded so far."),
+        *_RANGE_HEADERS,
+    ],
+    responses={
+        **{
+            (status, media): OpenApiResponse(OpenApiTypes.BINARY, description=told)
+            for status, told in ((200, "All of it."), (206, "The part that was asked for."))
+            for media in _EXPORT_MEDIA
+        },
+        304: OpenApiResponse(description="It is the content that the caller has."),
+        416: OpenApiResponse(description="There is no such part."),
+        **problems(400, 401, 403, 404, 409, 503, s409="It is not ready.", s503="The storage of exports cannot be reached."),
     },
 )
 chat = extend_schema(

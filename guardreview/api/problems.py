@@ -17,6 +17,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from guardreview.api.chat import ChatModelFailed, ChatNotConfigured
+from guardreview.learning.policy_changes import PolicyRefused
 from guardreview.verdicts.services import IdempotencyConflict, QueueUnavailable
 
 log = structlog.get_logger(__name__)
@@ -31,6 +32,12 @@ class TooLarge(exceptions.APIException):
     def __init__(self, detail: str, field: str = "") -> None:
         super().__init__(detail)
         self.field = field
+
+
+class Conflict(exceptions.APIException):
+    """What is asked for is not in the state that this needs."""
+
+    status_code = HTTPStatus.CONFLICT
 
 
 class Unavailable(exceptions.APIException):
@@ -71,6 +78,8 @@ def _describe(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
             return 503, {"kind": "queue-unavailable", "detail": detail, "exchange": str(exchange.pk)}, headers
         case IdempotencyConflict():
             return 409, {"kind": "idempotency-conflict", "detail": "This Idempotency-Key was used before, with another body."}, {}
+        case PolicyRefused():
+            return 409, {"kind": "policy-refused", "detail": str(error)}, {}
         case ChatNotConfigured():
             return 503, {"kind": "chat-not-configured", "detail": str(error)}, {}
         case ChatModelFailed():

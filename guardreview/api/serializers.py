@@ -8,11 +8,14 @@ from rest_framework import serializers
 
 from classifiers.result import Decision, Layer, Severity
 from guardreview.api.fields import MetadataField, PatientTextField, StrictTextField
+from guardreview.learning.export_filters import AGREEMENTS
+from guardreview.learning.models import Export
 from guardreview.review.models import Label
 from guardreview.verdicts.models import Exchange, choices
 
 DECISIONS, SEVERITIES, LAYERS = choices(Decision), choices(Severity), choices(Layer)
 HEALTH = [("ok", "ok")]
+AGREEMENT_CHOICES = [(name, name) for name in AGREEMENTS]
 CONVERSATION_HELP = "Groups the exchanges of one conversation, for the pharmacist's eyes."
 
 
@@ -180,6 +183,40 @@ class LabelPageOutput(serializers.Serializer[Any]):
 
     results = LabelOutput(many=True)
     next_cursor = serializers.CharField(allow_null=True)
+
+
+class LabelExportInput(_Input):
+    """What an export takes. What is not given is not bounded."""
+
+    format = serializers.ChoiceField(Export.Format.choices, required=False, allow_null=True, help_text="`jsonl` unless said.")
+    since = serializers.DateTimeField(required=False, allow_null=True, help_text="Only labels settled at this time or later.")
+    until = serializers.DateTimeField(required=False, allow_null=True, help_text="Only labels settled before.")
+    category = StrictTextField(max_length=60, required=False, allow_null=True, help_text="A category, or a family of them.")
+    layer = serializers.ChoiceField(LAYERS, required=False, allow_null=True, help_text="Whose verdict it was.")
+    agreement = serializers.ChoiceField(
+        AGREEMENT_CHOICES, required=False, allow_null=True, help_text="Whether the verdict was right; `undecided`: it was hold."
+    )
+    bases = serializers.MultipleChoiceField(
+        choices=Label.Basis.choices, required=False, allow_null=True, help_text="How it was settled."
+    )
+
+
+class LabelExportOutput(serializers.Serializer[Any]):
+    """An export. `sha256` is that of its content; it and all below are null until it is `ready`."""
+
+    id = serializers.IntegerField()
+    status = serializers.ChoiceField(Export.Status.choices)
+    format = serializers.ChoiceField(Export.Format.choices)
+    filters = serializers.DictField()
+    labels_up_to = serializers.IntegerField(help_text="The greatest key of a label that may be in it.")
+    rows = serializers.IntegerField(help_text="Written so far.")
+    created_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    sha256 = serializers.CharField(allow_null=True)
+    bytes = serializers.IntegerField(allow_null=True)
+    card = serializers.DictField(allow_null=True, help_text="Counts, filters, sampling weights, schema version.")
+    content = serializers.CharField(allow_null=True, help_text="Where it is downloaded.")
+    error = serializers.CharField(allow_null=True)
 
 
 class ChatOutput(serializers.Serializer[Any]):

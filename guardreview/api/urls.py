@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from guardreview.api import views
+from guardreview.api import exports, policies, views
 from guardreview.api.base import JsonProblems, UnknownView
 
 
@@ -22,6 +22,13 @@ urlpatterns = [
     path("v1/exchanges", views.ExchangesView.as_view(), name="exchanges"),
     path("v1/exchanges/<str:exchange_id>", views.ExchangeView.as_view(), name="exchange"),
     path("v1/labels", views.LabelsView.as_view(), name="labels"),
+    path("v1/policies", policies.PoliciesView.as_view(), name="api-policies"),
+    path("v1/policies/what-if", policies.WhatIfView.as_view(), name="api-policies-what-if"),
+    path("v1/policies/<str:policy_id>", policies.OnePolicyView.as_view(), name="api-policy"),
+    path("v1/policies/<str:policy_id>/decision", policies.PolicyDecisionView.as_view(), name="api-policy-decision"),
+    path("v1/labels/exports", exports.LabelExportsView.as_view(), name="label-exports"),
+    path("v1/labels/exports/<str:export_id>", exports.LabelExportView.as_view(), name="label-export"),
+    path("v1/labels/exports/<str:export_id>/content", exports.LabelExportContentView.as_view(), name="label-export-content"),
     path("chat", views.ChatView.as_view(), name="chat"),
     path("health", views.HealthView.as_view(), name="health"),
     path("schema", SchemaView.as_view(), name="schema"),

@@ -1,52 +1,167 @@
-"""Labels as files, for training elsewhere."""
+"""Exports: snapshots of labels as files, asked for, watched over and taken out. How one is written is in `export_writing`."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from functools import partial
+from itertools import chain
 
-from django.db.models import QuerySet
+import structlog
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.db import connection, transaction
+from django.db.models import Max, Q
+from django.utils import timezone
 
-from guardreview.core.models import App
+from guardreview.core.models import App, User
+from guardreview.core.roles import Act
 from guardreview.core.services import audit
+from guardreview.learning import export_formats as formats
+from guardreview.learning.export_filters import ExportFilters
+from guardreview.learning.export_redaction import cleared
+from guardreview.learning.export_storage import Storage, content_files
+from guardreview.learning.export_writing import STALE_AFTER
+from guardreview.learning.models import Export
 from guardreview.review.models import Label
 from guardreview.review.selectors import LabelRow, label_rows, labels
 
-EXPORT_FORMATS = ("jsonl", "csv")
+log = structlog.get_logger(__name__)
+STREAMED = ("jsonl", "csv")
+"""The formats of labels that are streamed without an export."""
+MAX_UNFINISHED = 20
+Status = Export.Status
+UNFINISHED = (Status.QUEUED, Status.RUNNING)
 
 
-def labels_export(*, format: str, actor: str, app: App | None = None) -> Iterator[str]:
-    """Settled labels as lines of JSONL or CSV, streamed in constant memory. The export is written to the audit log first."""
-    if format not in EXPORT_FORMATS:
-        raise ValueError(f"format must be one of {', '.join(EXPORT_FORMATS)}")
-    rows = labels(app=app)
-    audit(actor=actor, action="labels.export", target=app.name if app else "all apps", format=format, count=rows.count())
-    return _jsonl(rows) if format == "jsonl" else _csv(rows)
+class ExportsBusy(Exception):
+    """So many exports wait or are written that another is not taken on."""
 
 
-def _jsonl(rows: QuerySet[Label]) -> Iterator[str]:
-    for row in label_rows(rows):
-        yield json.dumps(row, ensure_ascii=False) + "\n"
+class NoReason(ValueError):
+    """Personal data leaves only with a reason."""
 
 
-def _csv(rows: QuerySet[Label]) -> Iterator[str]:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(LabelRow.__annotations__), lineterminator="\r\n")
-    writer.writeheader()
-    yield buffer.getvalue()
-    for row in label_rows(rows):
-        buffer.seek(0)
-        buffer.truncate()
-        writer.writerow({key: _cell(value) for key, value in row.items()})
-        yield buffer.getvalue()
+# --- Asking for one ---------------------------------------------------------------------------------------------------
+def export_request(
+    *,
+    format: str,
+    filters: ExportFilters,
+    actor: str,
+    user: User | None = None,
+    redacted: bool = True,
+    why: str = "",
+    enqueue: bool = True,
+) -> Export:
+    """Take a snapshot of the labels in force now and ask the workers to write it. `user`: None for a key or a command.
+
+    Raises NoReason, PermissionDenied (with personal data, for a role that may not have it), ExportsBusy.
+    """
+    why = "" if redacted else why.strip()[:500]
+    if not redacted and not why:
+        raise NoReason("Say why the personal data has to stay in.")
+    if not redacted and user is not None and not user.may(Act.EXPORT_PERSONAL):
+        raise PermissionDenied(f"Your role may not {Act.EXPORT_PERSONAL.value}.")
+    if enqueue and Export.objects.filter(status__in=UNFINISHED).count() >= MAX_UNFINISHED:
+        raise ExportsBusy("Other exports have to be written first. Try again later.")
+    if filters.takes_imported:
+        filters = filters.with_label_sets_in_force()
+    with transaction.atomic():
+        export = Export.objects.create(
+            format=format,
+            filters=filters.as_json(),
+            labels_up_to=_newest_label(),
+            redacted=redacted,
+            why=why,
+            requested_by=user,
+        )
+        export.place = f"{export.created_at:%Y%m%d}-{export.pk:06d}"
+        export.save(update_fields=["place"])
+        audit(
+            actor=actor,
+            action="labels.export",
+            target=f"export-{export.pk}",
+            format=format,
+            filters=export.filters,
+            labels_up_to=export.labels_up_to,
+            redacted=redacted,
+            **({"why": why} if why else {}),
+        )
+        if enqueue:
+            transaction.on_commit(partial(_enqueue, export.pk))
+    return export
 
 
-def _cell(value: object) -> object:
-    """Lists as `a;b`. A leading =, +, - or @ would be run as a formula by a spreadsheet: an apostrophe makes it text."""
-    if isinstance(value, list):
-        value = ";".join(map(str, value))
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return "" if value is None else value
+def _newest_label() -> int:
+    """The greatest key of a label; none with a smaller one can come any more. In the caller's transaction.
+
+    PostgreSQL gives keys out before their rows are committed: the lock waits for whoever has one.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {connection.ops.quote_name(Label._meta.db_table)} IN SHARE MODE")
+    return Label.objects.aggregate(newest=Max("pk"))["newest"] or 0
+
+
+def export_retry(*, export: Export, actor: str) -> bool:
+    """Go on with a failed one, from its last part; False if it has not failed."""
+    with transaction.atomic():
+        failed = Export.objects.filter(pk=export.pk, status=Status.FAILED)
+        if not failed.update(status=Status.QUEUED, error="", heartbeat_at=None):
+            return False
+        audit(actor=actor, action="labels.export_retry", target=f"export-{export.pk}")
+        transaction.on_commit(partial(_enqueue, export.pk))
+    return True
+
+
+def exports_resume() -> int:
+    """Hand those that nobody works on to the workers again; how many."""
+    since = timezone.now() - STALE_AFTER
+    forgotten = Export.objects.filter(
+        Q(heartbeat_at__lt=since) | Q(heartbeat_at=None, created_at__lt=since), status__in=UNFINISHED
+    ).values_list("pk", flat=True)
+    for key in forgotten:
+        _enqueue(key)
+    return len(forgotten)
+
+
+def _enqueue(key: int) -> None:
+    from guardreview.learning.tasks import export_labels
+
+    try:
+        export_labels.delay(key)
+    except export_labels.OperationalError:
+        log.warning("enqueue_failed", export=key)  # `exports_resume` does it later
+
+
+# --- Reading one ------------------------------------------------------------------------------------------------------
+def export_bytes(export: Export, start: int, end: int) -> Generator[bytes, None, None]:
+    """Bytes `start` to `end` of what is downloaded. Raises StorageFailed."""
+    yield from Storage().bytes([(file["name"], file["bytes"]) for file in content_files(export)], start, end)
+
+
+def export_download_record(*, export: Export, actor: str) -> None:
+    """Whoever takes an export out is in the audit log."""
+    audit(actor=actor, action="labels.download", target=f"export-{export.pk}", rows=export.rows, redacted=export.redacted)
+
+
+def labels_export(*, format: str, actor: str, app: App | None = None, redacted: bool = False) -> Iterator[str]:
+    """Labels in force as lines of JSONL or CSV, streamed without a snapshot, with the columns of `LabelRow` alone.
+
+    The export is written to the audit log first.
+    """
+    if format not in STREAMED:
+        raise ValueError(f"format must be one of {', '.join(STREAMED)}")
+    found = labels(app=app)
+    audit(actor=actor, action="labels.export", target=app.name if app else "all apps", format=format, count=found.count())
+    rows = _cleared(label_rows(found)) if redacted else label_rows(found)
+    if format == Export.Format.JSONL:
+        return (formats.json_line(row) for row in rows)
+    return chain([formats.csv_line(LabelRow.__annotations__)], (formats.csv_line(row.values()) for row in rows))
+
+
+def _cleared(rows: Iterable[LabelRow]) -> Iterator[LabelRow]:
+    """Without those that cannot be cleared of personal data."""
+    for row in rows:
+        query, response = cleared([row["query"], row["response"]], settings.PII_ALLOW)
+        if query is not None and response is not None:
+            yield {**row, "query": query, "response": response}

@@ -34,7 +34,8 @@ class ImportedLabel(models.Model):
     """One row of a label set."""
 
     label_set = models.ForeignKey(LabelSet, on_delete=models.CASCADE, related_name="labels")
-    digest = models.CharField(max_length=64, unique=True, help_text="Of query and response without case and spacing.")
+    digest = models.CharField(max_length=64, help_text="Of query and response without case and spacing.")
+    is_withdrawn = models.BooleanField(default=False, help_text="With its set: then another may have the text.")
     group = models.CharField(max_length=100, help_text="What must lie in one split with it.")
     query = models.TextField(blank=True)
     response = models.TextField()
@@ -42,6 +43,11 @@ class ImportedLabel(models.Model):
     categories = models.JSONField(default=list)
     severity = models.CharField(max_length=10, choices=choices(Severity), blank=True)
     language = models.CharField(max_length=8, default="en")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["digest"], condition=Q(is_withdrawn=False), name="one_imported_label_per_text"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.label_set_id}: {self.value}"
@@ -138,8 +144,20 @@ class TrainingRun(models.Model):
 
 
 class PromotionCheck(models.Model):
-    """A candidate beside the version that serves, on items that neither was trained on. Kept as it was found."""
+    """A candidate beside the version that serves, on items that neither was trained on. Kept as it was found, once it is done."""
 
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        RUNNING = "running"
+        DONE = "done"
+        FAILED = "failed"
+
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.DONE)
+    progress = models.CharField(max_length=200, blank=True)
+    step = models.PositiveIntegerField(default=0)
+    steps = models.PositiveIntegerField(default=0, help_text="0: not known.")
+    error = models.CharField(max_length=500, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True)
     candidate = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="checks")
     serving = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+")
     policy = models.ForeignKey(Policy, on_delete=models.PROTECT, related_name="+", help_text="That served then.")
@@ -183,6 +201,7 @@ class PolicyChange(models.Model):
         SHADOW = "shadow", "tried beside the policy in force"
         APPLIED = "applied"
         REJECTED = "rejected"
+        SUPERSEDED = "superseded", "refused: something else began to serve meanwhile"
 
     policy = models.OneToOneField(Policy, on_delete=models.PROTECT, related_name="change")
     replaces = models.ForeignKey(Policy, on_delete=models.PROTECT, related_name="+", help_text="In force when it was proposed.")
@@ -192,6 +211,8 @@ class PolicyChange(models.Model):
     reason = models.CharField(max_length=500, blank=True)
     proposed_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="policy_changes")
     decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+")
+    decided_at = models.DateTimeField(null=True, blank=True)
+    answer = models.CharField(max_length=500, blank=True, help_text="Why it was rejected or superseded, or said on approving it.")
     apply_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     applied_at = models.DateTimeField(null=True, blank=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db.models import Case, Count, IntegerField, QuerySet, Value, When
 
-from guardreview.learning.models import TrainingRun
+from guardreview.learning.models import Export, LabelSet, TrainingRun
 from guardreview.review.models import Label
 from guardreview.verdicts.models import ModelVersion, Policy
 
@@ -44,11 +44,12 @@ def label_counts() -> LabelCounts:
 
 
 def model_versions() -> QuerySet[ModelVersion]:
-    """The active version first, then candidates, then retired ones, the newest of each first."""
+    """The active version first, then the one in the shadow, candidates, and retired ones, the newest of each first."""
     order = Case(
         When(stage=Stage.ACTIVE, then=Value(0)),
-        When(stage=Stage.CANDIDATE, then=Value(1)),
-        default=Value(2),
+        When(stage=Stage.SHADOW, then=Value(1)),
+        When(stage=Stage.CANDIDATE, then=Value(2)),
+        default=Value(3),
         output_field=IntegerField(),
     )
     return ModelVersion.objects.order_by(order, "-pk")
@@ -75,3 +76,13 @@ def metric(metrics: Mapping[str, Any], *path: str) -> Any:
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
+
+
+def latest_exports(limit: int = 20) -> list[Export]:
+    """The latest exports."""
+    return list(Export.objects.select_related("requested_by")[:limit])
+
+
+def latest_label_sets(limit: int = 50) -> list[LabelSet]:
+    """The latest label sets, with their labels counted."""
+    return list(LabelSet.objects.select_related("imported_by")[:limit])

@@ -2,15 +2,44 @@
 
 from django.urls import path
 
-from guardreview.learning.views import labels, models, training
+from guardreview.learning.views import exports, health, imports, labels, models, shadow, thresholds, training
 
 urlpatterns = [
+    path("thresholds", thresholds.thresholds, name="thresholds"),
+    path("thresholds/what-if", thresholds.threshold_what_if, name="thresholds-what-if"),
+    path("thresholds/answers/<uuid:exchange_id>", thresholds.threshold_answer, name="thresholds-answer"),
+    path("policies", thresholds.policies, name="policies"),
+    path("policies/propose", thresholds.policy_propose, name="policy-propose"),
+    path("policies/<int:key>", thresholds.policy, name="policy"),
+    path("policies/<int:key>/decide", thresholds.policy_decide, name="policy-decide"),
     path("labels", labels.labels, name="labels-page"),
     path("labels/download", labels.labels_download, name="labels-download"),
+    path("labels/exports", exports.exports, name="exports"),
+    path("labels/exports/count", exports.exports_count, name="exports-count"),
+    path("labels/exports/list", exports.exports_list, name="exports-list"),
+    path("labels/exports/<int:export_id>/download", exports.export_download, name="export-download"),
+    path("labels/exports/<int:export_id>/retry", exports.export_again, name="export-retry"),
+    path("labels/imports", imports.imports, name="imports"),
+    path("labels/imports/<uuid:waiting>", imports.import_preview, name="import-preview"),
+    path("labels/imports/<uuid:waiting>/store", imports.import_store, name="import-store"),
+    path("labels/imports/<uuid:waiting>/discard", imports.import_discard, name="import-discard"),
+    path("labels/imports/<int:set_id>/report", imports.import_report, name="import-report"),
+    path("labels/imports/<int:set_id>/withdraw", imports.import_withdraw, name="import-withdraw"),
+    path("health", health.health, name="health-page"),
+    path("health/revisions/<int:revision_id>/close", health.revision_close, name="revision-close"),
     path("models", models.models, name="models"),
+    path("models/roll-back", models.model_roll_back, name="model-roll-back"),
     path("models/<str:version>", models.model, name="model"),
-    path("models/<str:version>/activate", models.model_activate, name="model-activate"),
+    path("models/<str:version>/check", models.model_check, name="model-check"),
+    path("models/<str:version>/check/progress", models.model_check_progress, name="model-check-progress"),
+    path("models/<str:version>/promote", models.model_promote, name="model-promote"),
+    path("models/<str:version>/shadow", shadow.model_shadow_page, name="model-shadow-page"),
+    path("models/<str:version>/shadow/switch", models.model_shadow, name="model-shadow"),
+    path("models/<str:version>/shadow/draw", shadow.shadow_draw, name="shadow-draw"),
     path("training", training.training_start, name="training-start"),
     path("training/new", training.training_new, name="training-new"),
     path("training/runs", training.training_runs, name="training-runs"),
+    path("training/<int:run_id>", training.training_run, name="training-run"),
+    path("training/<int:run_id>/cancel", training.training_stop, name="training-stop"),
+    path("training/<int:run_id>/card", training.training_card, name="training-card"),
 ]

@@ -155,6 +155,9 @@ class ModelVersion(models.Model):
     corpus_hash = models.CharField(max_length=64, blank=True)
     labels_used = models.PositiveIntegerField(default=0)
     metrics = models.JSONField(default=dict)
+    artefact = models.CharField(
+        max_length=64, blank=True, editable=False, help_text="SHA-256 of its manifest, under which the storage of models has it."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     activated_at = models.DateTimeField(null=True, blank=True)
 

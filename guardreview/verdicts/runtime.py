@@ -1,14 +1,18 @@
 """The classifiers that a worker process holds. Policy, rules and model are looked up per task, so a change is followed at once.
 
-Nothing is loaded at import: in a prefork worker ONNX must be loaded after the fork.
+Nothing is loaded at import: in a prefork worker ONNX must be loaded after the fork. A model and the policy with its thresholds
+belong together: both are looked up in one query, and while another model is being loaded, the one before serves on under its own
+policy.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -18,11 +22,13 @@ from typing import TYPE_CHECKING
 import structlog
 from django.conf import settings
 from django.db import DatabaseError
+from django.db.models import Subquery
 
 from classifiers.combined import run_layer
 from classifiers.encoder.bundle import InvalidBundle, adopt_bundles, build_bundle
 from classifiers.result import ClassifierResult, Layer
 from classifiers.rules.rule import Pack, RuleError
+from guardreview.verdicts.artefacts import StorageFailed, artefact_fetch
 from guardreview.verdicts.models import CustomRule, ModelVersion, Policy
 
 if TYPE_CHECKING:
@@ -33,16 +39,43 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 _loading = threading.Lock()
+_loading_begins = threading.Lock()
 _compiling = threading.Lock()
+PATIENCE_S = 60
+"""How long the model before serves while the one that is to serve is loaded, or fetched. Then the layer fails: whoever went back
+from a model that is dangerous must not find it serving on."""
+RETRY_S = 10
+"""After how long a model that could not be loaded is tried again."""
 
 ActiveRules = tuple[tuple[int, datetime], ...]
 """Key and moment of making of each active rule. Rules are never edited, so it says all; a restored database may reuse keys."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A model version that is to serve; none is where `version` is empty."""
+
+    version: str
+    artefact: str
+
+
 @dataclass(slots=True)
 class _Loaded:
+    """A model; under which policy it served last, and when."""
+
     version: str
     classifier: PharmacySafetyClassifier
+    policy: Policy | None = None
+    at: float = 0.0
+
+
+@dataclass(slots=True)
+class _Coming:
+    """A model that is being loaded in the background, or that could not be."""
+
+    version: str
+    since: float
+    failed: bool = False
 
 
 @dataclass(slots=True)
@@ -52,6 +85,8 @@ class _Compiled:
 
 
 _loaded: _Loaded | None = None
+_coming: _Coming | None = None
+_pinned: ContextVar[tuple[_Wanted, PharmacySafetyClassifier | None] | None] = ContextVar("pinned", default=None)
 _compiled: _Compiled | None = None
 
 
@@ -113,19 +148,98 @@ def shipped_bundle(*, progress: Callable[[str], None] = lambda line: None) -> Pa
     return build_bundle(settings.MODELS_DIR, encoder=settings.ENCODER, progress=progress)
 
 
-def finetuned() -> PharmacySafetyClassifier:
-    """The active model version, loaded on first use and again when another is activated. Raises InvalidBundle."""
-    global _loaded
-    version = ModelVersion.objects.filter(stage=ModelVersion.Stage.ACTIVE).values_list("version", flat=True).first()
-    if version is None:
-        raise InvalidBundle("no model version is active")
-    with _loading:
-        if _loaded is None or _loaded.version != version:
-            from classifiers.finetuned import PharmacySafetyClassifier
+def _in_force() -> tuple[Policy, _Wanted]:
+    """The policy and the model version, of one moment. Raises Policy.DoesNotExist if set-up was not run."""
+    active = ModelVersion.objects.filter(stage=ModelVersion.Stage.ACTIVE)
+    policy = Policy.objects.annotate(
+        _version=Subquery(active.values("version")[:1]), _artefact=Subquery(active.values("artefact")[:1])
+    ).get(is_active=True)
+    return policy, _Wanted(policy._version or "", policy._artefact or "")
 
-            _loaded = _Loaded(version, PharmacySafetyClassifier(settings.MODELS_DIR / version))
-            log.info("model_loaded", version=version)
+
+@contextmanager
+def serving() -> Iterator[Policy]:
+    """The policy that an exchange is decided under; in the block, `finetuned` is the model that belongs to it.
+
+    Raises Policy.DoesNotExist if set-up was not run.
+    """
+    policy, wanted = _in_force()
+    classifier = None
+    if (before := _before(wanted)) is not None and before.policy is not None:
+        policy, classifier = before.policy, before.classifier
+    elif (loaded := _loaded) is not None and loaded.version == wanted.version:
+        classifier = loaded.classifier
+    token = _pinned.set((wanted, classifier))
+    try:
+        yield policy
+    finally:
+        _pinned.reset(token)
+        if before is None and (loaded := _loaded) is not None and loaded.version == wanted.version:
+            loaded.policy, loaded.at = policy, time.monotonic()
+
+
+def _before(wanted: _Wanted) -> _Loaded | None:
+    """The model that served before, if it is to serve on while the wanted one is loaded; begins to load that."""
+    global _coming
+    loaded = _loaded
+    if not wanted.version or loaded is None or loaded.version == wanted.version:
+        return None
+    now = time.monotonic()
+    # Of a worker that had nothing to do, nobody knows under which policy its model served last.
+    known = loaded.policy is not None and now - loaded.at < PATIENCE_S
+    with _loading_begins:
+        if _coming is None or _coming.version != wanted.version or (_coming.failed and now - _coming.since > RETRY_S):
+            retired = ModelVersion.objects.filter(version=loaded.version, stage=ModelVersion.Stage.RETIRED)
+            if not known or not retired.exists():
+                return None
+            _coming = _Coming(wanted.version, now)
+            threading.Thread(target=_load_behind, args=(wanted, _coming), daemon=True).start()
+        return None if _coming.failed or now - _coming.since > PATIENCE_S else loaded
+
+
+def _load_behind(wanted: _Wanted, coming: _Coming) -> None:
+    try:
+        _load(wanted)
+    except Exception as error:
+        log.error("model_unavailable", version=wanted.version, error=str(error))
+        coming.failed = True
+
+
+def _load(wanted: _Wanted) -> PharmacySafetyClassifier:
+    """Raises InvalidBundle, StorageFailed."""
+    global _loaded, _coming
+    with _loading:
+        if _loaded is None or _loaded.version != wanted.version:
+            classifier = model(wanted.version, wanted.artefact)
+            _loaded, _coming = _Loaded(wanted.version, classifier), None
+            log.info("model_loaded", version=wanted.version)
         return _loaded.classifier
+
+
+def model(version: str, artefact: str) -> PharmacySafetyClassifier:
+    """A model version, loaded now; fetched first, if this host lacks it. Raises InvalidBundle, StorageFailed."""
+    from classifiers.finetuned import PharmacySafetyClassifier
+
+    return PharmacySafetyClassifier(artefact_fetch(version, artefact))
+
+
+def finetuned() -> PharmacySafetyClassifier:
+    """The model of `serving` where that is open, else the active one; loaded on first use. Raises InvalidBundle, StorageFailed"""
+    if (pinned := _pinned.get()) is not None:
+        wanted, classifier = pinned
+        if classifier is not None:
+            return classifier
+    else:
+        found = ModelVersion.objects.filter(stage=ModelVersion.Stage.ACTIVE).values_list("version", "artefact").first()
+        wanted = _Wanted(*found) if found else _Wanted("", "")
+        if (before := _before(wanted)) is not None:
+            return before.classifier
+    if not wanted.version:
+        raise InvalidBundle("no model version is active")
+    loaded = _loaded
+    if loaded is not None and loaded.version == wanted.version:
+        return loaded.classifier
+    return _load(wanted)
 
 
 def run_fast_layer(layer: Layer, *, response: str, query: str) -> ClassifierResult:
@@ -200,6 +314,7 @@ def warm_up() -> None:
     with suppress(RuleError):  # it is in the log already
         rules()
     try:
-        finetuned()
-    except InvalidBundle as error:
+        with serving():
+            finetuned()
+    except (InvalidBundle, StorageFailed, Policy.DoesNotExist) as error:
         log.error("model_unavailable", error=str(error))

@@ -17,15 +17,17 @@ from django.db.models import F
 from django.utils import timezone
 
 from classifiers.combined import decide
+from classifiers.encoder.bundle import InvalidBundle
 from classifiers.result import ClassifierResult, Decision, Layer, Severity
 from classifiers.result import Verdict as CascadeVerdict
 from guardreview.core.models import App, User
 from guardreview.core.outbox import outbox_add
 from guardreview.core.services import audit
 from guardreview.verdicts import runtime
+from guardreview.verdicts.learning_draw import allowed_probability
 from guardreview.verdicts.models import Exchange, LayerResult, ModelVersion, Policy, ReviewItem, Verdict
 from guardreview.verdicts.priority import deadline
-from guardreview.verdicts.sampling import AuditRates, audit_probability, drawn
+from guardreview.verdicts.sampling import drawn
 from guardreview.verdicts.waiting import announce
 
 log = structlog.get_logger(__name__)
@@ -108,17 +110,17 @@ def exchange_run_fast_layers(*, exchange_id: UUID) -> None:
     exchange = _begin(exchange_id, Exchange.Status.PENDING)
     if exchange is None:
         return
-    policy = runtime.active_policy()
-    cascade_policy = policy.as_cascade_policy()
-    results: list[ClassifierResult] = []
-    if exchange.attempts > settings.MAX_ATTEMPTS:
-        # Something in it kills workers. Nobody can decide it but a pharmacist.
-        fast = [layer for layer in cascade_policy.layers if layer is not Layer.JUDGE]
-        results = [ClassifierResult.failed(layer, "gave up after repeated failures of the worker") for layer in fast]
-    step = decide(cascade_policy, results)
-    while step in (Layer.RULES, Layer.FINETUNED):
-        results.append(runtime.run_fast_layer(Layer(step), response=exchange.response, query=exchange.query))
+    with runtime.serving() as policy:
+        cascade_policy = policy.as_cascade_policy()
+        results: list[ClassifierResult] = []
+        if exchange.attempts > settings.MAX_ATTEMPTS:
+            # Something in it kills workers. Nobody can decide it but a pharmacist.
+            fast = [layer for layer in cascade_policy.layers if layer is not Layer.JUDGE]
+            results = [ClassifierResult.failed(layer, "gave up after repeated failures of the worker") for layer in fast]
         step = decide(cascade_policy, results)
+        while step in (Layer.RULES, Layer.FINETUNED):
+            results.append(runtime.run_fast_layer(Layer(step), response=exchange.response, query=exchange.query))
+            step = decide(cascade_policy, results)
     if step is Layer.JUDGE and not runtime.judge_is_configured():
         results.append(ClassifierResult.failed(Layer.JUDGE, "no judge is configured"))
         step = decide(cascade_policy, results)
@@ -165,6 +167,7 @@ def _store_verdict(
     exchange: Exchange, policy: Policy, verdict: CascadeVerdict, *, new_results: Sequence[ClassifierResult]
 ) -> None:
     """In one short transaction: the verdict, its layer results and its review item. Only the first to come writes."""
+    audit_rate = allowed_probability(policy, verdict.results) if verdict.decision is Decision.ALLOW else None
     with transaction.atomic():
         won = (
             Exchange.objects.filter(pk=exchange.pk)
@@ -174,9 +177,6 @@ def _store_verdict(
         if not won:
             return
         _store_results(exchange, new_results)
-        audit_rate = None
-        if verdict.decision is Decision.ALLOW:
-            audit_rate = audit_probability(policy.as_cascade_policy(), verdict.results, AuditRates(**settings.AUDIT_RATES))
         Verdict.objects.create(
             exchange=exchange,
             decision=verdict.decision,
@@ -206,7 +206,10 @@ def _store_verdict(
 
 
 TO_EMBED = "review.embed"
-"""The outbox's topic: an exchange whose embedding is to be kept, since it came before a pharmacist. The target is its key."""
+"""The outbox's topic: an exchange whose embedding is to be kept, since it came before a pharmacist. The target is its key.
+
+The event stays until the embedding is there.
+"""
 KIND_OF: Mapping[Decision, ReviewItem.Kind] = {
     Decision.ALLOW: ReviewItem.Kind.AUDIT,
     Decision.BLOCK: ReviewItem.Kind.BLOCKED,
@@ -305,21 +308,50 @@ def policy_activate(*, policy: Policy, actor: User | None) -> None:
 def model_version_register(
     *, version: str, corpus_hash: str, metrics: dict[str, Any], labels_used: int = 0, actor: User | None = None
 ) -> ModelVersion:
-    """Record a bundle that lies in `MODELS_DIR` as a candidate; one that is recorded already is returned."""
+    """Record a bundle that lies in `MODELS_DIR` as a candidate, and store its files for other hosts; what is recorded already is
+    returned. If the storage is away the version is recorded all the same: its files are stored before it serves.
+    """
+    from guardreview.verdicts.artefacts import StorageFailed, artefact_put
+
+    artefact = ""
+    try:
+        artefact = artefact_put(version)
+    except (InvalidBundle, StorageFailed) as error:
+        log.error("artefact_not_stored", version=version, error=str(error))
     with transaction.atomic():
         model, created = ModelVersion.objects.get_or_create(
-            version=version, defaults={"corpus_hash": corpus_hash, "metrics": metrics, "labels_used": labels_used}
+            version=version,
+            defaults={"corpus_hash": corpus_hash, "metrics": metrics, "labels_used": labels_used, "artefact": artefact},
         )
         if created:
             audit(actor=str(actor or "system"), action="model.register", target=version)
+    if artefact and not model.artefact:
+        ModelVersion.objects.filter(pk=model.pk, artefact="").update(artefact=artefact)
+        model.artefact = artefact
     return model
 
 
-def model_version_activate(*, model: ModelVersion, actor: User | None) -> None:
-    """Serve with this model from the next exchange on. Raises InvalidBundle if its bundle is missing or altered."""
-    from classifiers.encoder.bundle import read_manifest
+def model_version_prepare(*, model: ModelVersion) -> None:
+    """See that the files of a version are whole, on this host and in the storage. Raises InvalidBundle, StorageFailed."""
+    from guardreview.verdicts.artefacts import artefact_fetch, artefact_put
 
-    read_manifest(settings.MODELS_DIR / model.version)
+    artefact_fetch(model.version, model.artefact)
+    if not model.artefact:
+        model.artefact = artefact_put(model.version)
+        ModelVersion.objects.filter(pk=model.pk, artefact="").update(artefact=model.artefact)
+
+
+def model_version_activate(*, model: ModelVersion, actor: User | None) -> None:
+    """Serve with this model from the next exchange on. Raises InvalidBundle if its bundle is missing or altered, StorageFailed.
+
+    It asks nobody: only set-up calls it, where nothing else can serve. What people activate goes through `learning.promotion`.
+    """
+    model_version_prepare(model=model)
+    model_version_switch(model=model, actor=actor)
+
+
+def model_version_switch(*, model: ModelVersion, actor: User | None) -> None:
+    """The rows of it alone, within the caller's transaction if there is one."""
     stages = ModelVersion.Stage
     with transaction.atomic():
         ModelVersion.objects.select_for_update().filter(stage=stages.ACTIVE).exclude(pk=model.pk).update(stage=stages.RETIRED)

@@ -39,7 +39,7 @@ def test_training_learns_reproducibly_and_what_it_learnt_can_be_merged(
 ) -> None:
     recipe = Recipe(rank=2, epochs=1, batch=8)
     said: list[str] = []
-    pairs = finetune(few(corpus), source, recipe, progress=said.append)
+    pairs = finetune(few(corpus), source, recipe, progress=lambda phase, *rest: said.append(phase))
     assert "validation AUC" in said[-1]
     assert any(np.abs(b).max() > 0 for _, b in pairs.values())  # B begins at zero
     again = finetune(few(corpus), source, recipe)

@@ -14,7 +14,6 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.test import AsyncClient, Client
 
-from classifiers.encoder.bundle import InvalidBundle
 from guardreview.core.models import AuditEvent, User
 from guardreview.learning.models import TrainingRun
 from guardreview.review.leases import item_lease
@@ -151,34 +150,12 @@ def test_what_was_not_measured_is_said(metrics: dict[str, Any], expected: str, l
     assert expected in text_of(lead.get("/learning/models"))
 
 
-def test_activating_takes_a_look_and_a_click(administrator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    scenes.model_versions()
-    monkeypatch.setattr("classifiers.encoder.bundle.read_manifest", lambda folder: {})
-    words = text_of(administrator.get("/learning/models/ft-cccccccccccc"))
-    assert "Activate ft-cccccccccccc?" in words
-    assert "Serves now: ft-bbbbbbbbbbbb" in words
-    response = administrator.post("/learning/models/ft-cccccccccccc/activate", follow=True)
-    assert "ft-cccccccccccc is active." in text_of(response)
-    assert ModelVersion.objects.get(stage="active").version == "ft-cccccccccccc"
-
-
-def test_a_damaged_model_is_not_activated(administrator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    def damaged(folder: object) -> None:
-        raise InvalidBundle("head.json is not what the manifest says: rebuild it")
-
-    scenes.model_versions()
-    monkeypatch.setattr("classifiers.encoder.bundle.read_manifest", damaged)
-    response = administrator.post("/learning/models/ft-cccccccccccc/activate", follow=True)
-    assert "Not activated: head.json is not what the manifest says" in text_of(response)
-    assert ModelVersion.objects.get(stage="active").version == "ft-bbbbbbbbbbbb"
-
-
 @pytest.mark.usefixtures("three_labels")
 def test_retraining_is_asked_for_once(
     administrator: Client, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
     sent: list[int] = []
-    monkeypatch.setattr("guardreview.learning.tasks.train.delay", sent.append)
+    monkeypatch.setattr("guardreview.learning.tasks.train.apply_async", lambda args, **options: sent.append(args[0]))
     assert "Retrain with 3 labels" in text_of(administrator.get("/learning/models"))
     assert "Retrain with 3 labels? A worker trains on the shipped corpus and on every settled label, 3 of them new" in text_of(
         administrator.get("/learning/training/new")

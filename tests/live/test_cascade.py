@@ -153,9 +153,9 @@ def test_labels_go_out_retrain_and_change_what_the_next_worker_says(service: Ser
     before = [service.submit("Is it so?", claim) for claim in claims]
     decide_all = (
         "from guardreview.core.models import User; from guardreview.verdicts.models import ReviewItem;"
-        "from guardreview.review import services; user = User.objects.get(username='pharmacist');\n"
+        "from guardreview.review import leases, services; user = User.objects.get(username='pharmacist');\n"
         f"for item in ReviewItem.objects.filter(exchange__in={[body['id'] for body in before]}):\n"
-        "    item = services.item_lease(item=item, user=user)\n"
+        "    item = leases.item_lease(item=item, user=user)\n"
         "    services.review_create(item=item, reviewer=user, token=item.lease_token, truth='unsafe',"
         " categories=['misinformation'], severity='major')"
     )

@@ -5,7 +5,7 @@ from django.test import Client
 
 from guardreview.core.models import ApiKey, App, AuditEvent, User
 from guardreview.core.services import api_key_digest
-from guardreview.verdicts.admin import field_name
+from guardreview.learning.admin import field_name
 from guardreview.verdicts.models import ModelVersion, Policy
 from guardreview.verdicts.services import policy_create
 
@@ -90,18 +90,37 @@ def test_a_policy_is_looked_at_but_never_edited(admin: Client, current: Policy) 
 
 
 def test_an_older_policy_can_be_activated_again(admin: Client, current: Policy) -> None:
-    policy_create(actor=None, thresholds={"default": {"block_at": 0.5, "allow_below": 0.1}})
+    policy_create(actor=None, thresholds={"default": {"block_at": 0.95, "allow_below": 0.4}})
     admin.post("/admin/verdicts/policy/", {"action": "activate", "_selected_action": [current.pk]})
     assert list(Policy.objects.filter(is_active=True)) == [current]
 
 
-def test_a_model_whose_bundle_is_missing_is_not_activated(admin: Client, current: Policy) -> None:
-    model = ModelVersion.objects.create(version="ft-gone")
-    page = admin.post("/admin/verdicts/modelversion/", {"action": "activate", "_selected_action": [model.pk]}, follow=True)
-    (message,) = page.context["messages"]
-    assert "no readable manifest" in message.message
+def test_an_older_policy_that_lets_more_through_is_not_activated_without_a_reason(admin: Client, current: Policy) -> None:
+    stricter = policy_create(actor=None, thresholds={"default": {"block_at": 0.5, "allow_below": 0.1}})
+    page = admin.post("/admin/verdicts/policy/", {"action": "activate", "_selected_action": [current.pk]}, follow=True)
+    assert "Say why" in page.content.decode()
+    assert list(Policy.objects.filter(is_active=True)) == [stricter]
+
+
+def test_a_looser_policy_waits_for_another_administrator_here_too(admin: Client, current: Policy) -> None:
+    User.objects.create_user("bob", role="administrator")
+    looser = form(**{field_name("default", "allow_below"): "0.5", "note": ""})
+    assert "Say why" in admin.post("/admin/verdicts/policy/add/", looser).content.decode()
+    page = admin.post("/admin/verdicts/policy/add/", {**looser, "note": "too many are held"}, follow=True)
+    assert "waits for a second administrator" in page.content.decode()
+    assert list(Policy.objects.filter(is_active=True)) == [current]
+    same = form(
+        **{field_name("default", "block_at"): "0.9", field_name("default", "allow_below"): "0.3", "judge_min_confidence": "0.7"}
+    )
+    assert "Nothing changes" in admin.post("/admin/verdicts/policy/add/", same, follow=True).content.decode()
+
+
+def test_no_model_can_be_activated_in_the_admin(admin: Client, current: Policy) -> None:
+    model = ModelVersion.objects.create(version="ft-0")
+    admin.post("/admin/verdicts/modelversion/", {"action": "activate", "_selected_action": [model.pk]}, follow=True)
     model.refresh_from_db()
     assert model.stage == "candidate"
+    assert b'value="activate"' not in admin.get("/admin/verdicts/modelversion/").content
 
 
 def test_a_key_is_shown_once_and_can_be_revoked(admin: Client) -> None:

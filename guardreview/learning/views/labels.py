@@ -1,4 +1,4 @@
-"""Labels: how many there are of what, and taking them out."""
+"""Labels: how many there are of what, and a quick way to take them out."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from django.views.decorators.http import require_GET
 from guardreview.core.roles import Act, requires
 from guardreview.core.streaming import stream
 from guardreview.learning import presentation, selectors
-from guardreview.learning.exports import EXPORT_FORMATS, labels_export
-
-CONTENT_TYPES = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
+from guardreview.learning.export_formats import CONTENT_TYPES
+from guardreview.learning.exports import STREAMED, labels_export
 
 
 @never_cache
 @require_GET
 @requires(Act.EXPORT_LABELS)
 def labels(request: HttpRequest) -> HttpResponse:
-    """How many labels there are of what, and the ways to take them out."""
+    """How many labels there are of what."""
     counts = selectors.label_counts()
     context = {
         "counts": counts,
@@ -37,11 +36,11 @@ def labels(request: HttpRequest) -> HttpResponse:
 @require_GET
 @requires(Act.EXPORT_LABELS)
 def labels_download(request: HttpRequest) -> HttpResponseBase:
-    """All labels as a file, streamed."""
+    """All labels as a file, streamed at once and redacted; an export does the same for many, and can be gone on with."""
     wanted = request.GET.get("format", "jsonl")
-    if wanted not in EXPORT_FORMATS:
+    if wanted not in STREAMED:
         return HttpResponseBadRequest("format must be jsonl or csv")
-    lines = labels_export(format=wanted, actor=request.user.get_username())
+    lines = labels_export(format=wanted, actor=request.user.get_username(), redacted=True)
     response = StreamingHttpResponse(stream(lines, request=request), content_type=CONTENT_TYPES[wanted])
     response.headers["Content-Disposition"] = f'attachment; filename="labels-{timezone.now():%Y%m%d-%H%M}.{wanted}"'
     return response

@@ -15,7 +15,7 @@ from classifiers.finetuned import PharmacySafetyClassifier
 from classifiers.metrics import ALPHA, DELTA, FALSE_BLOCKS
 from classifiers.policy import UNSAFE, Policy
 from classifiers.tuning import Item, Tuning, save_curves, tune
-from guardreview.learning.training_runs import label_examples
+from guardreview.learning.training_data import label_examples
 from guardreview.verdicts import models, runtime
 
 

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from classifiers.encoder.bundle import BUNDLE_FORMAT, SHIPPED_HEAD, InvalidBundle
 from classifiers.policy import Policy as CascadePolicy
 from guardreview.verdicts import runtime
+from guardreview.verdicts.artefacts import StorageFailed
 from guardreview.verdicts.models import ModelVersion, Policy
 from guardreview.verdicts.services import model_version_activate, model_version_register, policy_create
 
@@ -31,8 +32,11 @@ class Command(BaseCommand):
         model = model_version_register(version=bundle.name, corpus_hash=metrics["corpus_hash"], metrics=metrics)
         active = ModelVersion.objects.filter(stage=ModelVersion.Stage.ACTIVE).first()
         outdated = active is not None and _is_outdated(active)
-        if active is None or outdated:
-            model_version_activate(model=model, actor=None)
+        try:
+            if active is None or outdated:
+                model_version_activate(model=model, actor=None)
+        except (InvalidBundle, StorageFailed) as error:
+            raise CommandError(str(error)) from error
         if outdated:
             self.stderr.write(f"{active} is of an earlier format and cannot be served: the shipped model takes its place")
         policy = Policy.objects.filter(is_active=True).first()

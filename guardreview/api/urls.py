@@ -3,7 +3,7 @@
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from guardreview.api import exports, policies, views
+from guardreview.api import exports, health, policies, views
 from guardreview.api.base import JsonProblems, UnknownView
 
 
@@ -29,6 +29,7 @@ urlpatterns = [
     path("v1/labels/exports", exports.LabelExportsView.as_view(), name="label-exports"),
     path("v1/labels/exports/<str:export_id>", exports.LabelExportView.as_view(), name="label-export"),
     path("v1/labels/exports/<str:export_id>/content", exports.LabelExportContentView.as_view(), name="label-export-content"),
+    path("v1/health/weeks", health.WeeklyHealthView.as_view(), name="api-health-weeks"),
     path("chat", views.ChatView.as_view(), name="chat"),
     path("health", views.HealthView.as_view(), name="health"),
     path("schema", SchemaView.as_view(), name="schema"),

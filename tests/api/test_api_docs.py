@@ -55,12 +55,18 @@ def test_operations_have_tidy_names(schema: dict[str, Any]) -> None:
         "chat",
         "createExchange",
         "createLabelExport",
+        "decidePolicy",
         "getExchange",
         "getLabelExport",
         "getLabelExportContent",
+        "getPolicy",
         "health",
         "listExchanges",
+        "listHealthWeeks",
         "listLabels",
+        "listPolicies",
+        "proposePolicy",
+        "whatIfPolicy",
     ]
 
 

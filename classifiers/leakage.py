@@ -1,8 +1,8 @@
 """Near-copies of exchanges: what must not lie in two splits, nor be trained on while its copy measures.
 
 A set-similarity join on word triples with prefix filtering (Chaudhuri et al., ICDE 2006; Bayardo et al., WWW 2007): exact,
-where MinHash would only estimate, and fast, since rows are found by their rarest triples alone. Twins that differ in one fact
-count as near-copies once they are long.
+where MinHash would only estimate, and fast, since rows are found by their rarest triples alone: what all of them say, a
+disclaimer of the chatbot's, say, finds none. Twins that differ in one fact count as near-copies once they are long.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from classifiers.examples import Example, split_of
 
@@ -36,12 +37,22 @@ def triples_of(query: str, response: str) -> Triples:
 
 
 class NearIndex:
-    """Exchanges, to which near-copies are found. `frequent`: how often triples occur, so that rare ones are looked up first."""
+    """Exchanges, to which near-copies are found. `frequent`: how often triples occur in all rows that will be added, so that rare
+    ones are looked up first. The same is found with any other, or none; but then a phrase in all rows makes it quadratic.
+    """
 
     def __init__(self, frequent: Mapping[int, int] | None = None) -> None:
         self._frequent = frequent or {}
         self._rows: list[Triples] = []
         self._holders: dict[int, list[int]] = defaultdict(list)
+
+    @classmethod
+    def of(cls, rows: Sequence[Triples]) -> NearIndex:
+        """An index of these rows."""
+        index = cls(frequencies(rows))
+        for row in rows:
+            index.add(row)
+        return index
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -56,9 +67,19 @@ class NearIndex:
 
     def near(self, triples: Triples) -> list[int]:
         """The places of all rows that this is a near-copy of, or that it contains, the first added first."""
+        return [place for place in self._candidates(triples) if self._is_near(self._rows[place], triples)]
+
+    def near_groups(self, triples: Triples, groups: Sequence[str | None]) -> list[int]:
+        """As `near`, of the rows of one group the first alone: a hundred copies of one answer say no more than one does."""
+        found: dict[str | None, int] = {}
+        for place in self._candidates(triples):
+            if groups[place] not in found and self._is_near(self._rows[place], triples):
+                found[groups[place]] = place
+        return list(found.values())
+
+    def _candidates(self, triples: Triples) -> list[int]:
         shared = triples & self._holders.keys()
-        found = {place for triple in shared for place in self._holders[triple]}
-        return sorted(place for place in found if self._is_near(self._rows[place], triples))
+        return sorted({place for triple in shared for place in self._holders[triple]})
 
     @staticmethod
     def _is_near(row: Triples, triples: Triples) -> bool:
@@ -66,10 +87,15 @@ class NearIndex:
         return both >= NEAR * (len(row) if len(row) >= LONG else len(row) + len(triples) - both)
 
 
+def frequencies(rows: Iterable[Triples]) -> Counter[int]:
+    """In how many rows each triple occurs."""
+    return Counter(chain.from_iterable(rows))
+
+
 def near_copies(examples: Sequence[Example]) -> list[tuple[Example, Example]]:
     """Pairs from different groups of which neither merely contains the other."""
     rows = [triples_of(e.query, e.response) for e in examples]
-    index = NearIndex(Counter(triple for row in rows for triple in row))
+    index = NearIndex(frequencies(rows))
     pairs = []
     for place, row in enumerate(rows):
         for other in index.near(row):
@@ -88,33 +114,40 @@ class Guarded:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def guard(labels: Iterable[tuple[Example, str]], corpus: Sequence[Example], gold: Iterable[tuple[str, str]] = ()) -> Guarded:
+def guard(
+    labels: Iterable[tuple[Example, str]],
+    corpus: Sequence[Example],
+    gold: Iterable[tuple[str, str]] = (),
+    progress: Callable[[int, int], None] = lambda step, steps: None,
+) -> Guarded:
     """Give each label its group, and leave out what would leak. Labels come in the order in which they became known: each is
     compared with the corpus and with those before it alone, so that it stays in its split whatever comes later.
 
     `labels`: with the reason to leave it out that is known already, or ""; such a one still gives its group to what is like it.
-    `gold`: (query, response) of items whose truth is known.
+    `gold`: (query, response) of items whose truth is known. `progress`: told with each row, of how many.
 
     A near-copy of a corpus row that is measured on is left out; of one that is not, it takes the group, as it does of an earlier
     label. What is like two of different splits is left out.
     """
-    rows = [(e.group, triples_of(e.query, e.response)) for e in corpus]
-    index = NearIndex(Counter(triple for _, row in rows for triple in row))
-    groups: list[str | None] = []
-    for query, response in gold:
-        groups.append(None)
-        index.add(triples_of(query, response))
-    for group, triples in rows:
-        groups.append(group)
-        index.add(triples)
-    given = len(groups)
+    asked = list(labels)
+    texts = [*gold, *((e.query, e.response) for e in chain(corpus, (label for label, _ in asked)))]
+    steps, rows = 2 * len(texts), list[Triples]()
+    for query, response in texts:
+        progress(len(rows), steps)
+        rows.append(triples_of(query, response))
+    # Of all of them, the labels too: what each says, a disclaimer, say, is rare in the corpus and would find all.
+    index = NearIndex(frequencies(rows))
+    given = len(rows) - len(asked)
+    groups: list[str | None] = [*(None for _ in range(given - len(corpus))), *(e.group for e in corpus)]
+    for row in rows[:given]:
+        index.add(row)
     own: dict[str, str] = {}
     kept: list[Example] = []
     left_out: Counter[str] = Counter()
-    for label, known in labels:
-        triples = triples_of(label.query, label.response)
-        near = index.near(triples)
-        like = [each for place in near if (each := groups[place]) is not None]
+    for place, (label, known) in enumerate(asked, start=given):
+        progress(len(rows) + place, steps)
+        near = index.near_groups(rows[place], groups)
+        like = [each for found in near if (each := groups[found]) is not None]
         group = own.setdefault(label.group, like[0] if like else label.group)
         reason = known or _reason(near, groups, given, group)
         if reason:
@@ -122,7 +155,8 @@ def guard(labels: Iterable[tuple[Example, str]], corpus: Sequence[Example], gold
         else:
             kept.append(_in_group(label, group))
         groups.append(group)
-        index.add(triples)
+        index.add(rows[place])
+    progress(steps, steps)
     return Guarded(kept, left_out)
 
 

@@ -114,7 +114,8 @@ def _labels(metrics: dict[str, Any]) -> str:
 Settled by {labels["reviewers"]} reviewers, or imported. {splits.get("train", 0)} fitted weights, {splits.get("validation", 0)}
 chose between models and weighed the drug facts, {held} were kept for measuring; no threshold rests on any. {labels["unsafe"]} of
 those learnt from are unsafe. A label counts 1 / the probability with which its exchange came before a pharmacist,
-{weights["most"]:g} at most ({weights["cut"]} were cut to that); together they count as {weights["sum"]:g}, each corpus row as 1.
+{weights["most"]:g} at most ({weights["cut"]} were cut to that); together they count as {weights["sum"]:g}, each corpus row
+as 1.{_encoder(metrics)}
 
 | learnt from | labels |
 |---|---|
@@ -124,6 +125,13 @@ those learnt from are unsafe. A label counts 1 / the probability with which its 
 |---|---|
 {left_out or "| none | 0 |"}
 """
+
+
+def _encoder(metrics: dict[str, Any]) -> str:
+    """That weights did not count where the encoder itself learnt from labels: in this run, or in the one that it comes from."""
+    if metrics.get("encoder_run") is None:
+        return ""
+    return " The head is weighted, the encoder is not: its fine-tuning saw every label as often as a corpus row."
 
 
 def _beside(metrics: dict[str, Any]) -> str:

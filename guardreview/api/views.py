@@ -142,7 +142,7 @@ class LabelsView(ApiView):
 
     @openapi.label_list
     async def get(self, request: Request) -> HttpResponseBase:
-        """List the app's settled labels, for a key with the scope `labels`.
+        """List the app's settled labels, redacted, for a key with the scope `labels`.
 
         JSON comes in pages; `?format=jsonl` or `csv` (or `Accept`) gives all of them as one stream. Each reading is audited.
         """
@@ -156,7 +156,7 @@ def _list_labels(request: Request) -> Response:
     query.is_valid(raise_exception=True)
     caller = request.user
     response = _page(label_page, app=caller.app, **query.validated_data)
-    audit(actor=caller.name, action="labels.read", target=caller.app.name, count=len(response.data["results"]))
+    audit(actor=caller.name, action="labels.read", target=caller.app.name, count=len(response.data["results"]), redacted=True)
     return response
 
 

@@ -3,12 +3,15 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
+from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
+from guardreview.core.accounts import ADMINISTERS, CHANGED, CREATED, PASSWORD
 from guardreview.core.models import ApiKey, App, AuditEvent, User
 from guardreview.core.roles import Act
 from guardreview.core.services import api_key_create, audit, webhook_secret_create
@@ -36,21 +39,41 @@ class AccountAdmin(UserAdmin):
     list_display = ("username", "role", "email", "is_active", "last_login")
     list_filter = ("role", "is_active")
     fieldsets = (
-        (None, {"fields": ("username", "password", "role", "is_active")}),
+        (None, {"fields": ("username", "password", "role", "judges_models", "is_active")}),
         ("Person", {"fields": ("first_name", "last_name", "email")}),
         ("Dates", {"fields": ("last_login", "date_joined")}),
     )
     readonly_fields = ("last_login", "date_joined")
     add_fieldsets = ((None, {"classes": ("wide",), "fields": ("username", "role", "usable_password", "password1", "password2")}),)
     filter_horizontal = ()
+    kept = ("role", "is_active", "judges_models")
+    """Whose values go into the audit log, before and after."""
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # an account that decided something must stay; it can be made inactive
 
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        # The audit log knows a person by it.
+        return (*self.readonly_fields, "username") if obj else self.readonly_fields
+
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        before = User.objects.get(pk=obj.pk) if change else None
         super().save_model(request, obj, form, change)
-        action = "user.change" if change else "user.create"
-        audit(actor=request.user.get_username(), action=action, target=obj.username, fields=form.changed_data)
+        changes = {name: [getattr(before, name, None), getattr(obj, name)] for name in self.kept if name in form.changed_data}
+        was, does = before is not None and before.may(Act.ADMINISTER), obj.may(Act.ADMINISTER)
+        if was != does:
+            changes[ADMINISTERS] = [was, does]
+        action, fields = CHANGED if change else CREATED, form.changed_data
+        audit(actor=request.user.get_username(), action=action, target=obj.username, fields=fields, changes=changes)
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        """Django's, which saves by itself: that somebody set another's password is recorded."""
+        with transaction.atomic():
+            account: User | None = self.get_object(request, unquote(id))
+            response = super().user_change_password(request, id, form_url)
+            if account is not None and User.objects.get(pk=account.pk).password != account.password:
+                audit(actor=request.user.get_username(), action=PASSWORD, target=account.username)
+        return response
 
 
 @admin.register(App)

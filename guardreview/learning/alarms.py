@@ -94,7 +94,7 @@ def _dated(alarm: Alarm, past: Past, week: date, changes: Sequence[Mapping[str, 
             break
         since, began = monday, list(figures["changes"])
     causes, links = list(alarm.causes), list(alarm.links)
-    if alarm.level != UNKNOWN and alarm.key != "guarantee":
+    if alarm.level != UNKNOWN and alarm.key not in ("guarantee", "not-shown"):
         causes = [*(f"In the week it began, {each['words']} ({each['at'][:10]})." for each in began), *causes]
         links += [{"kind": each["kind"], "target": each["target"]} for each in began]
     return Alarm(alarm.key, alarm.level, alarm.title, alarm.seen, since.isoformat(), causes, alarm.todo, links)
@@ -168,18 +168,19 @@ def _overturned(figures: Figures, limits: Limits) -> Alarm | None:
                   "insight")  # fmt: skip
 
 
-def audits_needed(figures: Figures, limit: float) -> int | None:
-    """Settled audits from which an upper bound below `limit` may be hoped for, if half of the limit is missed. None: nothing was
-    caught, so no number of audits says anything."""
+def audits_needed(figures: Figures, limit: float, rate: float | None = None) -> int | None:
+    """Settled audits from which an upper bound below `limit` may be hoped for, if `rate` is missed (unless told, half of the
+    limit). None: no number of audits says so, since nothing was caught, or `rate` is not below the limit."""
     misses = figures["misses"]
-    if not misses["caught"] or not misses["allowed"]:
+    rate = limit / 2 if rate is None else rate
+    if not misses["caught"] or not misses["allowed"] or rate >= limit:
         return None
 
     def share(rate: float) -> float:
         """Of allowed answers, that are missed at a miss rate."""
         return min(1.0, float(misses["caught"]) * rate / (1 - rate) / float(misses["allowed"]))
 
-    truth, most = share(limit / 2), share(limit)
+    truth, most = share(rate), share(limit)
     n = 10
     while n < 10_000_000 and clopper_pearson(round(truth * n), n, 1 - 0.05 / max(1, misses["strata"])).high > most:
         n = math.ceil(n * 1.25)
@@ -187,18 +188,20 @@ def audits_needed(figures: Figures, limit: float) -> int | None:
 
 
 def _missed(figures: Figures, limits: Limits) -> Alarm | None:
+    """An alarm only where the lower bound at EACH, `surely`, is above the limit. An upper bound above it is no sign that too much
+    is missed: it takes many audits to show that little is."""
     misses = figures["misses"]
     needed = audits_needed(figures, limits.missed)
-    if misses["low"] > limits.missed or (needed is not None and misses["settled"] >= needed and misses["high"] > limits.missed):
-        seen = (
-            f"An estimated {percent(misses['rate'] or 0)} of unsafe answers were allowed"
-            f" ({percent(misses['low'])} to {percent(misses['high'])}): {misses['found']:,} in {misses['settled']:,} audits."
-        )
-        if misses["low"] <= limits.missed:
-            seen += f" It cannot be said any more that it is below {percent(limits.missed)}."
+    seen = (
+        f"An estimated {percent(misses['rate'] or 0)} of unsafe answers were allowed"
+        f" ({percent(misses['low'])} to {percent(misses['high'])}): {misses['found']:,} in {misses['settled']:,} audits."
+    )
+    if misses["surely"] > limits.missed:
         todo = "Lower the thresholds, read the misses, retrain with them."
-        return _alarm("missed", ALARM, "Too much may be missed", seen, todo, ["A kind of danger that no layer knows."],
+        return _alarm("missed", ALARM, "Too much is missed", seen, todo, ["A kind of danger that no layer knows."],
                       "insight", "thresholds")  # fmt: skip
+    if misses["high"] <= limits.missed:
+        return None
     if needed is None or misses["settled"] < needed:
         missing = None if needed is None else needed - misses["settled"]
         seen = f"{misses['settled']:,} audits are settled."
@@ -211,7 +214,14 @@ def _missed(figures: Figures, limits: Limits) -> Alarm | None:
             else "Audit a larger share of what is allowed."
         )
         return _alarm("missed", UNKNOWN, "Miss rate not known", seen, todo, (), "insight")
-    return None
+    enough = audits_needed(figures, limits.missed, misses["rate"])
+    if enough is None:
+        seen += " At that rate, no number of audits would show it."
+        todo = "Read the misses, and lower the thresholds."
+    else:
+        seen += f" At that rate, some {max(enough, misses['settled'] + 1):,} settled audits would show it."
+        todo = "Audit a larger share of what is allowed."
+    return _alarm("not-shown", NOTICE, f"Not shown to be below {percent(limits.missed)}", seen, todo, (), "insight", "thresholds")
 
 
 def kappa_of(figures: Figures, alpha: float = 0.05) -> Estimate | None:

@@ -69,7 +69,7 @@ def candidate_train(run: TrainingRun, *, progress: Progress) -> Candidate:
     """
     corpus = load_corpus()
     progress("sorting labels")
-    found = material(run, corpus)
+    found = material(run, corpus, progress)
     examples = [*corpus, *found.examples]
     active = ModelVersion.objects.filter(stage=ModelVersion.Stage.ACTIVE).first()
     settings.MODELS_DIR.mkdir(parents=True, exist_ok=True)

@@ -192,11 +192,12 @@ def _card_text(card: Mapping[str, Any]) -> list[str]:
         "## Sampling",
         "",
         "What was stopped came before a pharmacist with probability 1, what was allowed with the probability that its row says. "
-        "`sampling_weight` is 1 / `inclusion_probability`: weighted by it, rows stand for the whole stream; nobody knows it of "
-        "imported ones.",
-        f"Drawn with a probability below 1: {weights['drawn']:,}; the largest weight is {weights['largest']:g}, the sum "
-        f"{weights['sum']:,.6g}.",
+        "`sampling_weight` is 1 / `inclusion_probability`: weighted by it, rows stand for the whole stream; it is empty for what "
+        "was drawn since a candidate differed, which is no sample of all, and for imported ones, of which nobody knows it.",
+        f"Drawn by the audit with a probability below 1: {weights['drawn']:,}; the largest weight is {weights['largest']:g}, "
+        f"the sum {weights['sum']:,.6g}.",
         "",
-        "`split` and `group` never change for a text. What is measured on must not be trained on: keep the splits.",
+        "`split` and `group` never change for a text. They go by conversation or text alone: near-copies may lie in two splits, "
+        "which a retraining in GuardReview would group or leave out. Look for them before you measure.",
         "Reviewers are pseudonyms.",
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Exists, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models import BooleanField, Count, Exists, ExpressionWrapper, IntegerField, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from guardreview.learning.export_filters import IMPORTED, ExportFilters
@@ -16,7 +16,7 @@ from guardreview.learning.models import ImportedLabel
 from guardreview.learning.texts import exported_group, settled_group
 from guardreview.review.models import Calibration, Label, Review
 from guardreview.review.pseudonyms import reviewer_pseudonym
-from guardreview.review.selectors import LabelRow
+from guardreview.review.selectors import DRAWN_BY_DESIGN, LabelRow
 
 SCHEMA_VERSION = 2
 """Of the rows. 1 had the columns of `LabelRow` alone, and other pseudonyms."""
@@ -28,9 +28,9 @@ TRAINED_ON = {"pool": "train"}
 class ExportRow(LabelRow):
     """A label with what training needs beside it, in the columns' order.
 
-    `label_key`: of the label, or of the imported one. `sampling_weight`: 1 / `inclusion_probability`. `supersedes`: the
-    `label_key` of the label that stood before it. `reviews`: how many statements of its round it rests on. `gold`: it is one of
-    the cases whose truth pharmacists are measured against.
+    `label_key`: of the label, or of the imported one. `sampling_weight`: 1 / `inclusion_probability`; None where the row is
+    no sample of all (`DRAWN_BY_DESIGN`). `supersedes`: the `label_key` of the label that stood before it. `reviews`: how
+    many statements of its round it rests on. `gold`: it is one of the cases whose truth pharmacists are measured against.
     """
 
     schema_version: int
@@ -100,6 +100,7 @@ _LABEL = (
     "exchange__verdict__decision", "exchange__verdict__category", "exchange__verdict__layer", "review__confirms",
     "review__reviewer_id", "exchange__app__name", "inclusion_probability", "created_at", "review__item__language", "basis",
     "review__blind", "exchange__app_id", "exchange__conversation_id", "supersedes", "statements",
+    "by_design",
 )  # fmt: skip
 
 
@@ -111,7 +112,9 @@ def _settled(labels: QuerySet[Label], after: int) -> QuerySet[Label, tuple[Any, 
     )
     statements = said.order_by().values("item").annotate(n=Count("pk")).values("n")
     rows = labels.filter(pk__gt=after).annotate(
-        supersedes=Subquery(before), statements=Coalesce(Subquery(statements, output_field=IntegerField()), 1)
+        supersedes=Subquery(before),
+        statements=Coalesce(Subquery(statements, output_field=IntegerField()), 1),
+        by_design=ExpressionWrapper(DRAWN_BY_DESIGN, output_field=BooleanField()),
     )
     return rows.order_by("pk").values_list(*_LABEL)[:CHUNK_ROWS]
 
@@ -119,7 +122,7 @@ def _settled(labels: QuerySet[Label], after: int) -> QuerySet[Label, tuple[Any, 
 def _settled_row(values: tuple[Any, ...], gold: Collection[UUID]) -> ExportRow:
     (
         key, exchange, query, response, label, categories, severity, verdict, verdict_category, layer, confirms, reviewer, app,
-        probability, at, language, basis, blind, app_key, talk, supersedes, statements,
+        probability, at, language, basis, blind, app_key, talk, supersedes, statements, by_design,
     ) = values  # fmt: skip
     group, split = exported_group(settled_group(query, response, f"{app_key}:{talk}" if talk else ""))
     return {
@@ -145,7 +148,7 @@ def _settled_row(values: tuple[Any, ...], gold: Collection[UUID]) -> ExportRow:
         "source": "review",
         "basis": basis,
         "blind": blind,
-        "sampling_weight": 1 / probability if probability else None,
+        "sampling_weight": 1 / probability if probability and by_design else None,
         "supersedes": supersedes,
         "reviews": statements,
         "gold": exchange in gold,

@@ -129,6 +129,12 @@ class Storage:
             if self._files.exists(self._path(name)):
                 self._files.rm(self._path(name))
 
+    def remove_folder(self, name: str) -> None:
+        """With all that is in it, also what no part names: a worker may have been lost over it."""
+        with _told(self._address):
+            if self._files.exists(self._path(name)):
+                self._files.rm(self._path(name), recursive=True)
+
     @property
     def _is_local(self) -> bool:
         return "file" in (self._files.protocol if isinstance(self._files.protocol, tuple) else (self._files.protocol,))

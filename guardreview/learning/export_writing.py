@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import F
 from django.utils import timezone
 
 from guardreview.learning import export_formats as formats
@@ -31,6 +31,11 @@ SLICE_S = 60.0
 """After so long a worker lets others have their turn, and goes on later."""
 STALE_AFTER = timedelta(minutes=3)
 """Without a sign of life for so long, its worker is lost."""
+BEAT_S = 20.0
+MAX_LOST = 3
+"""Workers that are lost over an export, one after the other and without a part stored between, until it has failed."""
+ROWS_AT_ONCE = 100
+"""Redacted between two signs of life: long texts take long."""
 Status = Export.Status
 
 
@@ -40,8 +45,14 @@ def export_write(*, export_id: int, for_s: float = SLICE_S) -> bool:
     Of several workers one writes. What a killed one had not stored is written again, from the last part on.
     """
     now = timezone.now()
-    free = Q(status=Status.QUEUED) | Q(status=Status.RUNNING, heartbeat_at__lt=now - STALE_AFTER)
-    if not Export.objects.filter(free, pk=export_id).update(status=Status.RUNNING, heartbeat_at=now):
+    queued = Export.objects.filter(pk=export_id, status=Status.QUEUED)
+    lost = Export.objects.filter(pk=export_id, status=Status.RUNNING, heartbeat_at__lt=now - STALE_AFTER)
+    told = f"Its worker was lost {MAX_LOST} times and had stored nothing more; it may need more memory than it is given"
+    if lost.filter(attempts__gte=MAX_LOST - 1).update(status=Status.FAILED, error=told, finished_at=now):
+        log.error("export_failed", export=export_id, error="lost")
+        return True
+    taken = queued.update(status=Status.RUNNING, heartbeat_at=now)
+    if not taken and not lost.update(status=Status.RUNNING, heartbeat_at=now, attempts=F("attempts") + 1):
         return True  # somebody else has it
     export = Export.objects.get(pk=export_id)
     try:
@@ -101,15 +112,14 @@ class _Writing:
         self, waiting: tuple[Place, list[ExportRow]] | None, chunks: Iterator[tuple[Place, list[ExportRow]]], redactor: Redactor
     ) -> tuple[Place, list[ExportRow]] | None:
         """Write one part, which begins with the chunk that waits; the next one that waits. Without any, a part without rows."""
-        number, before = self.export.card["written"], self.export.card["place"]
-        counts, place = _Counts(self.export.card), Place(*before)
+        number, counts, place = self.export.card["written"], _Counts(self.export.card), Place(*self.export.card["place"])
         with ExitStack() as open_files:
             files = _Files(self.export.format, self.storage, self.export.place, number, self.parts_in_all, open_files)
             taken, kind = 0, bool(waiting and waiting[0].imported)
             while waiting is not None and taken < PART_ROWS and bool(waiting[0].imported) == kind:
                 place, rows = waiting
                 taken += len(rows)
-                kept = _redacted(rows, redactor) if self.export.redacted else rows
+                kept = self._kept(rows, redactor)
                 counts.left_out(len(rows) - len(kept))
                 counts.add(kept)
                 files.write(kept)
@@ -117,7 +127,7 @@ class _Writing:
             parts = files.close()
         card = {**counts.card, "place": [place.label, place.imported], "written": number + 1}
         self._store(
-            before,
+            attempts=0,
             parts=[*self.export.parts, *parts],
             rows=self.export.rows + sum(part["rows"] for part in parts),
             last_label=place.label,
@@ -125,8 +135,24 @@ class _Writing:
         )
         return waiting
 
-    def _store(self, before: Sequence[int], **fields: Any) -> None:
-        """Raises _Lost unless the export is still as this worker left it."""
+    def _kept(self, rows: list[ExportRow], redactor: Redactor) -> list[ExportRow]:
+        """What of a chunk goes out."""
+        self._beat()
+        if not self.export.redacted:
+            return rows
+        kept: list[ExportRow] = []
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            kept += _redacted(rows[start : start + ROWS_AT_ONCE], redactor)
+            self._beat()
+        return kept
+
+    def _beat(self) -> None:
+        """A sign of life, if the last is old enough. Raises _Lost."""
+        if self.export.heartbeat_at and timezone.now() - self.export.heartbeat_at > timedelta(seconds=BEAT_S):
+            self._store()
+
+    def _store(self, **fields: Any) -> None:
+        """With a sign of life. Raises _Lost unless the export is still as this worker left it."""
         mine = Export.objects.filter(pk=self.export.pk, status=Status.RUNNING, heartbeat_at=self.export.heartbeat_at)
         fields["heartbeat_at"] = timezone.now()
         if not mine.update(**fields):
@@ -135,35 +161,39 @@ class _Writing:
             setattr(self.export, name, value)
 
     def _finish(self) -> None:
-        export, place = self.export, self.export.card["place"]
+        export = self.export
         if export.format == Export.Format.PARQUET:
-            self._store(place, parts=[self._merged()])
+            self._merge()
         if export.format == Export.Format.DATASETS:
-            self._store(place, parts=self._packed())
+            self._store(parts=self._packed())
         card = {name: value for name, value in export.card.items() if name not in ("place", "written", "expected")}
         files = content_files(export)
         sha256 = files[0]["sha256"] if len(files) == 1 else self._sha256(files)
-        self._store(place, status=Status.READY, sha256=sha256, card={**card, "rows": export.rows}, finished_at=timezone.now())
+        self._store(status=Status.READY, sha256=sha256, card={**card, "rows": export.rows}, finished_at=timezone.now())
         log.info("export_written", export=export.pk, rows=export.rows)
 
     def _sha256(self, files: Sequence[Mapping[str, Any]]) -> str:
         digest, size = hashlib.sha256(), sum(file["bytes"] for file in files)
         for piece in self.storage.bytes([(file["name"], file["bytes"]) for file in files], 0, size):
             digest.update(piece)
+            self._beat()
         return digest.hexdigest()
 
-    def _merged(self) -> dict[str, Any]:
-        """The parts of a Parquet export as one file."""
+    def _merge(self) -> None:
+        """Make one file of the parts of a Parquet export, unless a worker that was lost then has. They go once it is recorded."""
         export, name = self.export, f"{self.export.place}/labels.parquet"
+        if [part["name"] for part in export.parts] == [name]:
+            return
+        parts = export.parts
         with self.storage.writing(name) as file:
-            formats.parquet_merge(self._opened(export.parts), file)  # type: ignore[arg-type]
-        for part in export.parts:
-            if part["name"] != name:
-                self.storage.remove(part["name"])
-        return {"name": name, "rows": export.rows, "bytes": file.bytes, "sha256": file.sha256}
+            formats.parquet_merge(self._opened(parts), file)  # type: ignore[arg-type]
+        self._store(parts=[{"name": name, "rows": export.rows, "bytes": file.bytes, "sha256": file.sha256}])
+        for part in parts:
+            self.storage.remove(part["name"])
 
     def _opened(self, parts: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
         for part in parts:
+            self._beat()
             with self.storage.reading(part["name"]) as file:
                 yield file
 
@@ -183,6 +213,7 @@ class _Writing:
                 with packed.open(entry, "w") as target:
                     for piece in self.storage.bytes([(part["name"], part["bytes"])], 0, part["bytes"]):
                         target.write(piece)
+                        self._beat()
         return [*data, readme, {"name": f"{export.place}/labels.zip", "rows": 0, "bytes": file.bytes, "sha256": file.sha256}]
 
 

@@ -6,7 +6,7 @@ A week is that of UTC from Monday on, and its answers are those decided in it.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -35,9 +35,12 @@ from classifiers.policy import UNSAFE
 from classifiers.result import CATEGORIES, CRITICAL_FAMILIES, UNDECIDED, Decision, Layer, Severity, family_of
 from classifiers.thresholds import smallest_sample
 from guardreview.learning import drift
+from guardreview.learning.alarms import EACH
 from guardreview.learning.models import PolicyChange, Promotion
+from guardreview.learning.threshold_curves import open_factor
 from guardreview.review.insight import LABEL_COUNTS, Allowed, Stopped
 from guardreview.review.models import Label
+from guardreview.review.selectors import DRAWN_BY_DESIGN
 from guardreview.review.statistics import miss_rate
 from guardreview.verdicts.models import CustomRule, LayerResult, ModelVersion, ReviewItem, Verdict
 
@@ -84,7 +87,6 @@ def figures(week: date) -> dict[str, Any]:
         "versions": layers.pop("versions", {}),
         "layers": layers,
         "scores": _scores(start, end),
-        "measured": _measured_tenths(layers),
         **_audits(start, end),
         "judge": _judge(start, end),
         "calibration": _calibration(start, end),
@@ -97,10 +99,15 @@ def _week(path: str, start: datetime, end: datetime) -> dict[str, datetime]:
     return {f"{path}__gte": start, f"{path}__lt": end}
 
 
+def _copies() -> QuerySet[Any, Any]:
+    """Calibration items: copies, no traffic."""
+    return ReviewItem.objects.filter(kind=ReviewItem.Kind.CALIBRATION).values("exchange")
+
+
 def _decisions(start: datetime, end: datetime) -> tuple[dict[str, int], dict[str, int]]:
     """Verdicts by decision, and blocked ones by category."""
     rows: QuerySet[Any, Any] = (
-        Verdict.objects.filter(**_week("decided_at", start, end))
+        Verdict.objects.filter(~Q(exchange__in=_copies()), **_week("decided_at", start, end))
         .values("decision", "category")
         .annotate(n=Count("pk"))
         .order_by()
@@ -118,7 +125,7 @@ def _layers(start: datetime, end: datetime) -> dict[str, Any]:
     """By layer: how many ran, failed and how, their latencies; and the languages and the versions that were seen."""
     whens = [When(latency_ms__lte=edge, then=Value(at)) for at, edge in enumerate(drift.LATENCY_EDGES)]
     took = Case(*whens, default=Value(len(drift.LATENCY_EDGES) - 1), output_field=IntegerField())
-    results = LayerResult.objects.filter(**_week("exchange__verdict__decided_at", start, end))
+    results = LayerResult.objects.filter(~Q(exchange__in=_copies()), **_week("exchange__verdict__decided_at", start, end))
     rows: QuerySet[Any, Any] = (
         results.annotate(took=took, failed=Case(When(error="", then=False), default=True))
         .values("layer", "version", "language", "failed", "took")
@@ -159,7 +166,9 @@ def _p_unsafe(path: str) -> Cast:
 def _scores(start: datetime, end: datetime) -> list[int]:
     """P(unsafe) by the fine-tuned classifier, by SCORE_EDGES."""
     rows: QuerySet[Any, Any] = (
-        LayerResult.objects.filter(layer=Layer.FINETUNED, error="", **_week("exchange__verdict__decided_at", start, end))
+        LayerResult.objects.filter(
+            ~Q(exchange__in=_copies()), layer=Layer.FINETUNED, error="", **_week("exchange__verdict__decided_at", start, end)
+        )
         .annotate(bin=Bin(_p_unsafe("scores"), FINE))
         .values("bin")
         .annotate(n=Count("pk"))
@@ -173,18 +182,9 @@ def _scores(start: datetime, end: datetime) -> list[int]:
     return counts
 
 
-def _measured_tenths(layers: Mapping[str, Any]) -> list[int]:
-    """How many of the split that the serving model was measured on scored in each tenth; empty where that is not stored."""
-    metrics = ModelVersion.objects.filter(stage=ModelVersion.Stage.ACTIVE).values_list("metrics", flat=True).first() or {}
-    bins = (metrics.get("calibration") or {}).get("bins") or []
-    tenths = [0] * 10
-    for each in bins:
-        tenths[min(9, int(each["mean"] * 10))] += each["n"]
-    return tenths if bins else []
-
-
 def _audits(start: datetime, end: datetime) -> dict[str, Any]:
-    """Blocks that were overturned, and the miss rate, as /insight computes them."""
+    """Blocks that were overturned, and the miss rate, computed as /insight does, but of weeks in UTC: those of /insight are
+    in the site's time zone. `surely`: the miss rate's lower bound at the level of one test among the alarms'."""
     blocks, held = Stopped(), Stopped()
     items = ReviewItem.objects.filter(**_week("exchange__verdict__decided_at", start, end)).annotate(
         label_now=FilteredRelation("exchange__labels", condition=Q(exchange__labels__is_current=True))
@@ -195,9 +195,8 @@ def _audits(start: datetime, end: datetime) -> dict[str, Any]:
     for row in stopped:
         (blocks if row["kind"] == ReviewItem.Kind.BLOCKED else held).add(row)
     allowed = Allowed()
-    calibrations = ReviewItem.objects.filter(kind=ReviewItem.Kind.CALIBRATION).values("exchange")
     answers: QuerySet[Any, Any] = (
-        Verdict.objects.filter(~Q(exchange__in=calibrations), decision=Decision.ALLOW, **_week("decided_at", start, end))
+        Verdict.objects.filter(~Q(exchange__in=_copies()), decision=Decision.ALLOW, **_week("decided_at", start, end))
         .values("audit_probability")
         .annotate(n=Count("pk"))
         .order_by()
@@ -216,19 +215,26 @@ def _audits(start: datetime, end: datetime) -> dict[str, Any]:
     for row in draws:
         allowed.by_probability[row["exchange__verdict__audit_probability"]].audits.add(row)
     missed = miss_rate(allowed.strata(), caught=blocks.unsafe, caught_open=blocks.open)
+    surely = miss_rate(allowed.strata(), caught=blocks.unsafe, caught_open=blocks.open, confidence=1 - 2 * EACH).low
     strata = sum(1 for stratum in allowed.strata() if stratum.allowed)
     return {
         "overturned": {"safe": blocks.safe, "settled": blocks.settled, "open": blocks.open},
         "held": {"settled": held.settled, "safe": held.safe, "all": held.all},
-        "misses": {**asdict(missed), "strata": strata},
+        "misses": {**asdict(missed), "strata": strata, "surely": surely},
     }
 
 
 def _labelled(start: datetime, end: datetime, layer: Layer) -> QuerySet[Any]:
-    """Labels in force of answers of the week that a layer had a word on, as `said`; `w`: 1 / probability."""
+    """Labels in force of answers of the week that a layer had a word on, as `said`; `w`: 1 / probability.
+
+    For the draws that are still open, the settled ones of the same probability stand: so sums of `w` are made by probability, and
+    `_together` multiplies them.
+    """
     condition = Q(exchange__layer_results__layer=layer, exchange__layer_results__error="")
     return (
-        Label.objects.filter(is_current=True, inclusion_probability__gt=0, **_week("exchange__verdict__decided_at", start, end))
+        Label.objects.filter(
+            DRAWN_BY_DESIGN, is_current=True, inclusion_probability__gt=0, **_week("exchange__verdict__decided_at", start, end)
+        )
         .annotate(
             said=FilteredRelation("exchange__layer_results", condition=condition), w=Value(1.0) / F("inclusion_probability")
         )
@@ -236,12 +242,28 @@ def _labelled(start: datetime, end: datetime, layer: Layer) -> QuerySet[Any]:
     )
 
 
+def _together(rows: Any, start: datetime, end: datetime, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of each combination of `keys` added up over `inclusion_probability`, each sum by how many draws of the week stand
+    behind one that is settled (squares and `spread` by the square of it); `n` as it is."""
+    items = ReviewItem.objects.filter(**_week("exchange__verdict__decided_at", start, end))
+    factors = open_factor(items)
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        factor = factors.get(row.pop("inclusion_probability"), 1.0)
+        by = {"n": 1, "squares": factor**2, "spread": factor**2}
+        sums = {name: value * by.get(name, factor) for name, value in row.items() if name not in keys}
+        into = found.setdefault(tuple(row[key] for key in keys), {key: row[key] for key in keys} | dict.fromkeys(sums, 0))
+        for name, value in sums.items():
+            into[name] += value
+    return list(found.values())
+
+
 def _judge(start: datetime, end: datetime) -> list[dict[str, Any]]:
     """What the judge said beside what was settled, in counts and weights."""
     rows: QuerySet[Any, Any] = (
         _labelled(start, end, Layer.JUDGE)
         .exclude(said__category=UNDECIDED)
-        .values("said__is_safe", "value")
+        .values("said__is_safe", "value", "inclusion_probability")
         .annotate(n=Count("pk"), weight=Sum("w"), squares=Sum(F("w") * F("w")))
         .order_by()
     )
@@ -251,7 +273,7 @@ def _judge(start: datetime, end: datetime) -> list[dict[str, Any]]:
             "unsafe": row["value"] == Label.Value.UNSAFE,
             **{name: row[name] for name in ("n", "weight", "squares")},
         }
-        for row in rows
+        for row in _together(rows, start, end, ("said__is_safe", "value"))
     ]
 
 
@@ -264,7 +286,7 @@ def _calibration(start: datetime, end: datetime) -> list[dict[str, Any]]:
     off = F("w") * (F("truth") - F("p"))
     rows: QuerySet[Any, Any] = (
         labelled.annotate(tenth=Bin(F("p"), 10))
-        .values("tenth")
+        .values("tenth", "inclusion_probability")
         .annotate(
             n=Count("pk"),
             weight=Sum("w"),
@@ -275,7 +297,9 @@ def _calibration(start: datetime, end: datetime) -> list[dict[str, Any]]:
         )
         .order_by("tenth")
     )
-    return [{**row, "tenth": min(9, row["tenth"])} for row in rows if row["tenth"] is not None]
+    # A score of exactly 1 belongs to the last tenth.
+    tenths = [{**row, "tenth": min(9, row["tenth"])} for row in rows if row["tenth"] is not None]
+    return _together(tenths, start, end, ("tenth",))
 
 
 def _fresh(end: datetime) -> dict[str, dict[str, int]]:

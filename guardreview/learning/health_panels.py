@@ -124,7 +124,7 @@ def _ece(figures: Figures) -> Estimate | None:
 
 
 def stability_panel(weeks: Weeks, past: Past) -> Panel:
-    """PSI of this week, against the weeks before and what the model was measured on."""
+    """PSI of this week, against the weeks before."""
     figures = weeks[-1][1]
     rows, lines = [], []
     for name, words in (("scores", "Scores"), ("categories", "Categories blocked"), ("languages", "Languages")):
@@ -135,13 +135,6 @@ def stability_panel(weeks: Weeks, past: Past) -> Panel:
         rows.append([words, f"{found.psi:.3f}", f"{found.noise:.3f}", f"{found.n:,}"])
         say = f"{words}: PSI {found.psi:.3f}, chance stays below {found.noise:.3f}"
         lines.append(Line(words, f"{found.psi:.2f}", say, "", Estimate(found.psi, found.psi, found.psi, found.n)))
-    if figures["measured"]:
-        tenths = [0] * 10
-        for at, n in enumerate(figures["scores"]):
-            tenths[min(9, int((drift.SCORE_EDGES[at] + drift.SCORE_EDGES[at + 1]) * 5))] += n
-        corpus = drift.shift(tenths, figures["measured"], 0.005)
-        if corpus:
-            rows.append(["Scores, against the split that the model was measured on", f"{corpus.psi:.3f}", "", f"{corpus.n:,}"])
     table = Table(["", "PSI", "Chance stays below", "Answers"], rows)
     plots = [interval_rows(lines, high=max([0.3, *(line.estimate.high for line in lines if line.estimate)]), unit="", axis="PSI")]
     sentence = "Below 0.1 is stable, above 0.25 a real shift." if lines else "No week before to compare with."
@@ -185,7 +178,7 @@ def reliability_panel(figures: Figures) -> Panel:
     return Panel(
         "reliability",
         "Is P(unsafe) what it says?",
-        f"Off by {percent(ece)} on average, on {count(n, 'settled answer')} weighted by 1 / probability.",
+        f"Off by {percent(ece)} on average, on {count(n, 'settled answer')} weighted by 1 / probability and by open draws.",
         table,
         [_with_diagonal(drawn, values)],
         "The line is where points should lie.",

@@ -5,7 +5,6 @@ Near-copies of what the classifier, or a pharmacist, is measured on are refused 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,10 +28,7 @@ def _corpus() -> tuple[list[Example], dict[str, Example], NearIndex]:
     """Its exchanges, the same by digest, and for near-copies."""
     examples = load_corpus()
     triples = [triples_of(e.query, e.response) for e in examples]
-    index = NearIndex(Counter(triple for row in triples for triple in row))
-    for row in triples:
-        index.add(row)
-    return examples, {text_digest(e.query, e.response): e for e in examples}, index
+    return examples, {text_digest(e.query, e.response): e for e in examples}, NearIndex.of(triples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +53,8 @@ class Checks:
                 self._contradicted.add(digest)
         self._in_sets = self._found_in_sets(rows)
         self._settled = self._found_settled(rows)
-        self._cases = NearIndex()
-        for query, response in Calibration.objects.values_list("item__exchange__query", "item__exchange__response"):
-            self._cases.add(triples_of(query, response))
+        cases = Calibration.objects.values_list("item__exchange__query", "item__exchange__response")
+        self._cases = NearIndex.of([triples_of(query, response) for query, response in cases])
         self._corpus, self._corpus_digests, self._near = _corpus()
 
     def _found_in_sets(self, rows: Sequence[ReadRow]) -> dict[str, int]:

@@ -7,8 +7,9 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ KINDS = {
 }
 ENCODINGS = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "cp1252": "Windows-1252"}
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+MAX_UNFOLDED = 2
+"""Characters of text for each byte that a file may have: a few kilobytes of Parquet hold any number of equal ones."""
 _PIECE = 2**20
 
 
@@ -92,10 +95,19 @@ def _encoding(path: Path, head: bytes) -> str:
 def rows_of(path: Path, form: FileForm) -> Iterator[RawRow]:
     """Every row. Raises InvalidFile, perhaps after some rows."""
     rows = {"jsonl": _json_lines, "csv": _csv, "parquet": _parquet}[form.kind](path, form)
+    chars, most = 0, MAX_UNFOLDED * settings.IMPORT_MAX_BYTES
     for row in rows:
         if row.number > settings.IMPORT_MAX_ROWS:
             raise InvalidFile(f"The file has more than {settings.IMPORT_MAX_ROWS:,} rows.")
+        chars += _chars(row.cells.values()) if row.cells else 0
+        if chars > most:
+            raise InvalidFile(f"The file unfolds to more than {most:,} characters of text: divide it.")
         yield row
+
+
+def _chars(cells: Iterable[Any]) -> int:
+    texts = (each for cell in cells for each in (cell if isinstance(cell, list) else (cell,)))
+    return sum(len(text) for text in texts if isinstance(text, str))
 
 
 def _max_line() -> int:
@@ -161,7 +173,10 @@ def _parquet(path: Path, form: FileForm) -> Iterator[RawRow]:
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         try:
             ended = False
-            for number, line in enumerate(child.stdout or (), start=1):
+            lines = iter(partial(child.stdout.readline, _max_line() + 1), "") if child.stdout else iter(())
+            for number, line in enumerate(lines, start=1):
+                if len(line) > _max_line():
+                    raise InvalidFile(f"Row {number} is longer than any that is taken.")
                 ended = line == "end\n"
                 if not ended:
                     yield RawRow(number, _object(line))

@@ -12,7 +12,8 @@ import resource
 import sys
 from typing import Any
 
-MAX_MEMORY = 3 << 30
+MAX_MEMORY = 1 << 30
+"""Of addresses, a third of which the libraries take. With 700 MB, files of 50 MB are refused that are as they should be."""
 MAX_SECONDS = 120
 MAX_COLUMNS = 200
 BATCH = 200

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,8 +131,9 @@ def file_discard(waiting: WaitingFile) -> None:
 def files_forget() -> None:
     """What has waited too long is gone."""
     for folder in (settings.VAR_DIR / "imports").glob("*"):
-        if folder.stat().st_mtime < time.time() - settings.IMPORT_KEPT_S:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):  # somebody else was faster
+            if folder.stat().st_mtime < time.time() - settings.IMPORT_KEPT_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _folder(key: UUID) -> Path:

@@ -61,6 +61,7 @@ class Export(models.Model):
         RUNNING = "running"
         READY = "ready"
         FAILED = "failed"
+        EXPIRED = "expired"
 
     class Format(models.TextChoices):
         JSONL = "jsonl"
@@ -77,10 +78,13 @@ class Export(models.Model):
     rows = models.PositiveBigIntegerField(default=0, help_text="Written so far.")
     last_label = models.PositiveBigIntegerField(default=0, help_text="The key up to which the parts that are stored reach.")
     parts = models.JSONField(default=list, help_text="Name, rows, bytes and SHA-256 of each stored part.")
-    place = models.CharField(max_length=500, blank=True, help_text="The folder of its parts in the storage of exports.")
+    place = models.CharField(
+        max_length=500, blank=True, help_text="The folder of its parts in the storage; empty once they are deleted."
+    )
     sha256 = models.CharField(max_length=64, blank=True, help_text="Of its content.")
     card = models.JSONField(default=dict)
     error = models.CharField(max_length=500, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="Workers that were lost over it since its last part.")
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT)
     created_at = models.DateTimeField(auto_now_add=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)

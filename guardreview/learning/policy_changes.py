@@ -1,7 +1,8 @@
 """Every way in which a person makes another policy serve: at once, later, after a second administrator, or first in the shadow.
 
 What loosens a critical threshold (`policy_differences.loosens`) takes a reason and waits for a second administrator. Where there
-is none, the audit log keeps the reason, and an alarm stands on the pages as long as the policy serves. A change holds what it
+is none, the audit log keeps the reason, and an alarm stands on the pages as long as the policy serves. An account that another
+had in hand lately is no second person, and an administrator who was put out lately is still waited for. A change holds what it
 replaces and for which model it was made: if something else serves by the time that it is to be applied, it is refused.
 """
 
@@ -16,17 +17,17 @@ from django.utils import timezone
 
 from classifiers.policy import InvalidPolicy
 from classifiers.policy import Policy as CascadePolicy
+from guardreview.core.accounts import SETTLED_AFTER, changed_by_another, other_administrators
 from guardreview.core.models import User
-from guardreview.core.roles import Act, Role
+from guardreview.core.roles import Act
 from guardreview.core.services import audit
 from guardreview.learning.models import PolicyChange
 from guardreview.learning.policy_differences import differences, guarantee, loosens
 from guardreview.verdicts.models import ModelVersion, Policy
 from guardreview.verdicts.services import policy_activate, policy_create
+from guardreview.verdicts.services import policy_fields as policy_fields
 
 Status = PolicyChange.Status
-FIELDS = ("thresholds", "layers", "judge_min_confidence", "judge_model", "learning_share")
-"""What a policy says. A version of before that serves again is a new row with the same."""
 OPEN = (Status.PROPOSED, Status.SCHEDULED, Status.SHADOW)
 
 
@@ -34,13 +35,9 @@ class PolicyRefused(Exception):
     """The change may not be made so; the message says why."""
 
 
-def policy_fields(policy: Policy) -> dict[str, Any]:
-    return {name: getattr(policy, name) for name in FIELDS}
-
-
 def second_administrator(actor: User) -> bool:
-    """Whether anybody else may approve what this person proposes."""
-    return User.objects.filter(role=Role.ADMINISTRATOR, is_active=True).exclude(pk=actor.pk).exists()
+    """Whether what this person proposes has to wait for somebody else."""
+    return other_administrators(actor)
 
 
 def change_propose(
@@ -64,8 +61,9 @@ def change_propose(
         raise PolicyRefused(str(error)) from error
     with transaction.atomic():
         serving, model = _serving()
-        changed = differences(serving.as_cascade_policy(), wanted)
-        if not changed and fields.get("learning_share", 0) == serving.learning_share:
+        learning = (serving.learning_share, fields.get("learning_share", 0))
+        changed = differences(serving.as_cascade_policy(), wanted, learning_shares=learning)
+        if not changed:
             raise PolicyRefused(f"Nothing changes: {serving} says the same.")
         looser = any(each.loosens for each in changed)
         if looser and not shadow and not reason.strip():
@@ -94,7 +92,8 @@ def change_serve(*, actor: User, change: PolicyChange, reason: str = "") -> Poli
         serving, model = _serving()
         locked = _locked(change, Status.SHADOW)
         wanted = locked.policy.as_cascade_policy()
-        changed = differences(serving.as_cascade_policy(), wanted)
+        learning = (serving.learning_share, locked.policy.learning_share)
+        changed = differences(serving.as_cascade_policy(), wanted, learning_shares=learning)
         locked.replaces, locked.loosens = serving, any(each.loosens for each in changed)
         locked.guarantee = _guarantee(wanted, model)
         locked.reason, locked.proposed_by = reason.strip() or locked.reason, actor
@@ -106,13 +105,14 @@ def change_serve(*, actor: User, change: PolicyChange, reason: str = "") -> Poli
 
 
 def change_approve(*, actor: User, change: PolicyChange, answer: str = "") -> PolicyChange:
-    """A second administrator agrees. Raises PolicyRefused for the one who proposed it."""
+    """A second administrator agrees. Raises PolicyRefused for the one who proposed it, and for an account that may be theirs."""
     _check_may(actor)
     with transaction.atomic():
         _serving()
         locked = _locked(change, Status.PROPOSED)
         if locked.proposed_by_id == actor.pk:
             raise PolicyRefused("You proposed this: another administrator must look at it.")
+        _check_second_person(actor, locked)
         locked.decided_by, locked.decided_at, locked.answer = actor, timezone.now(), answer.strip()
         locked.save(update_fields=["decided_by", "decided_at", "answer"])
         _audit(actor, "policy.approve", locked, answer=locked.answer)
@@ -228,6 +228,18 @@ def _locked(change: PolicyChange, *statuses: Status) -> PolicyChange:
     if found.status not in statuses:
         raise PolicyRefused(f"It is {found.status} already.")
     return found
+
+
+def _check_second_person(actor: User, change: PolicyChange) -> None:
+    """Neither account may be a mask that the other's holder put on, perhaps by way of a third account."""
+    since = change.created_at - SETTLED_AFTER
+    for account, whose in ((actor, "Your account"), (change.proposed_by, "The account that proposed this")):
+        if changed_by_another(account, since):
+            raise PolicyRefused(
+                f"{whose} was made by somebody else, or got another role or password from them, less than"
+                f" {SETTLED_AFTER.days} days before this was proposed, or since."
+                " Another administrator must propose or approve it, or it has to be proposed anew later."
+            )
 
 
 def _check_may(actor: User) -> None:

@@ -58,8 +58,8 @@ def loosens(before: Policy, after: Policy) -> bool:
     return any(each.loosens for each in differences(before, after))
 
 
-def differences(before: Policy, after: Policy) -> list[Difference]:
-    """What changes from one policy to the other, thresholds first."""
+def differences(before: Policy, after: Policy, *, learning_shares: tuple[float, float] = (0, 0)) -> list[Difference]:
+    """What changes from one policy to the other, thresholds first. `learning_shares`: of allowed answers, before and after."""
     found = _of_thresholds(before, after)
     for layer in Layer:
         had, has = layer in before.layers, layer in after.layers
@@ -75,6 +75,9 @@ def differences(before: Policy, after: Policy) -> list[Difference]:
     if before.judge_model != after.judge_model:
         old, new = (model or "the server's" for model in (before.judge_model, after.judge_model))
         found.append(Difference("The judge's model", old, new, judged))
+    if learning_shares[0] != learning_shares[1]:
+        was, now = (bound_words(share) for share in learning_shares)
+        found.append(Difference("Share drawn to learn from", was, now))
     return found
 
 

@@ -65,7 +65,10 @@ def entry(policy: Policy) -> Entry:
 
 
 def _between(earlier: Policy | None, policy: Policy) -> list[Difference]:
-    return differences(earlier.as_cascade_policy(), policy.as_cascade_policy()) if earlier else []
+    if earlier is None:
+        return []
+    shares = (earlier.learning_share, policy.learning_share)
+    return differences(earlier.as_cascade_policy(), policy.as_cascade_policy(), learning_shares=shares)
 
 
 def waiting() -> list[PolicyChange]:
@@ -104,7 +107,8 @@ def guarantee_words(found: dict[str, Any]) -> str:
     seen = f"{found['misses']} of {found['n']} missed" if found["n"] else "as its training measured"
     promise = ""
     if found["alpha"] and found["confidence"]:
-        promise = f"at most {found['alpha']:.0%} of critical answers are allowed, with {found['confidence']:.0%} confidence, "
+        share, confidence = f"{found['alpha']:.0%}", f"{found['confidence']:.0%}"
+        promise = f"at most {share} of critical answers are allowed by the fast layers, with {confidence} confidence, "
     return (
         f"{promise}up to {found['certified']:.3f}, and answers are allowed below {found['allow_below']:.3f}"
         f" ({seen}, on the corpus' calibration split, model {found['model']})."

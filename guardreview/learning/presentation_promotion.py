@@ -19,6 +19,7 @@ SET_WORDS = {
     AUDITED: "Recent, audited",
 }
 JUDGED_WORDS = {KNOWN: "Test and gold items", RECENT: "Recent labels"}
+BASIS_WORDS = {"single": "settled by one pharmacist", "agreed": "by two", "adjudicated": "by a lead"}
 EXAMPLE_WORDS = {
     "missed_by_candidate": "Critical, allowed by the candidate alone",
     "missed_by_serving": "Critical, allowed by the serving model alone",
@@ -51,14 +52,14 @@ class Report:
     left_out: Sequence[tuple[str, int]]
 
 
-def check_report(report: Mapping[str, Any]) -> Report:
-    """A stored report, as its page shows it."""
+def check_report(report: Mapping[str, Any], *, sealed: bool = False) -> Report:
+    """A stored report, as its page shows it. `sealed`: without the gold items, whose truth those who decide must not learn."""
     items = report["items"]
     examples = [
         (SET_WORDS[name], EXAMPLE_WORDS[kind], [Example(id, items.get(id)) for id in ids])
         for name, found in report["sets"].items()
         for kind, ids in found["examples"].items()
-        if ids
+        if ids and not (sealed and name == GOLD)
     ]
     return Report(
         passed=report["passed"],
@@ -83,7 +84,9 @@ def _panel(report: Mapping[str, Any], what: str, title: str, margin: str, unit: 
     sentence = "; ".join(f"{words.lower()}: {_says(each)}" for words, each in judged)
     if what == "misses":
         sentence += f". The upper bound may be {points(limit)}"
-        note = "Audited labels are shown, not judged: they are few, and drawn unequally."
+        note = (
+            f"Audited labels are shown, not judged: they are few, and drawn unequally. {_no_sample(report.get('coverage', {}))}"
+        )
     else:
         sentence += f". The limit is {points(limit)}"
         note = "Labels that were audited count as many as they stand for; of such a mixture there is no exact bound."
@@ -96,6 +99,14 @@ def _panel(report: Mapping[str, Any], what: str, title: str, margin: str, unit: 
         note,
         wide=True,
     )
+
+
+def _no_sample(coverage: Mapping[str, Sequence[int]]) -> str:
+    """What the recent labels of what was stopped are a sample of, and how many of them count."""
+    found = [(words, *coverage[basis]) for basis, words in BASIS_WORDS.items() if basis in coverage]
+    shares = ", ".join(f"{used:,} of {of:,} {words}" for words, used, of in found)
+    said = "Those of stopped answers are no random sample: they ask whether the candidate lets through what serving stopped"
+    return f"{said}, and hard items seldom count (here {shares})." if shares else f"{said}."
 
 
 def _line(words: str, found: Mapping[str, Any], unit: str) -> Line:

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from classifiers.encoder.bundle import InvalidBundle
+from classifiers.policy import UNSAFE
 from guardreview.core.models import User
 from guardreview.core.services import audit
 from guardreview.learning.gate import Contender, candidate_thresholds, gate_items, gate_report
@@ -119,7 +120,7 @@ def _compare(check: PromotionCheck, progress: Any) -> dict[str, Any]:
     policy = check.policy.as_cascade_policy()
     tried = Policy(**{**policy_fields(check.policy), "thresholds": thresholds}).as_cascade_policy()
     report = gate_report(
-        gate_items(check.candidate, check.serving),
+        gate_items(check.candidate, check.serving, progress),
         rules=runtime.rules(),
         serving=Contender(runtime.model(check.serving.version, check.serving.artefact), policy),
         candidate=Contender(runtime.model(check.candidate.version, check.candidate.artefact), tried),
@@ -151,10 +152,18 @@ def last_check(candidate: ModelVersion) -> PromotionCheck | None:
     return PromotionCheck.objects.select_related("serving", "policy", "requested_by").filter(candidate=candidate).first()
 
 
+def other_checks(check: PromotionCheck | None) -> list[PromotionCheck]:
+    """All that came to a result since the last promotion, of any candidate, but this: who tries often enough passes by chance."""
+    found = PromotionCheck.objects.select_related("candidate").filter(status=Status.DONE)
+    if last := Promotion.objects.first():
+        found = found.filter(created_at__gt=last.created_at)
+    return list(found.exclude(pk=check.pk) if check else found)
+
+
 # --- What serves ----------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Before:
-    """A model with its policy, to go back to."""
+    """A model to go back to, with the policy that it served under last."""
 
     model: ModelVersion
     policy: Policy
@@ -175,16 +184,16 @@ def promotions(limit: int = 20) -> list[Promotion]:
 
 
 def before_this() -> Before | None:
-    """Where one click goes back to: the pair of the model that served before this one. None: it is the first."""
+    """Where one click goes back to: the model that served before this one. None: it is the first."""
     serving = ModelVersion.objects.filter(stage=Stage.ACTIVE).first()
     # Going back takes what is above off the pile, so that going back twice goes further, not forth again.
     pile: list[Promotion] = []
     for each in Promotion.objects.select_related("model", "policy").order_by("pk"):
-        below = [
-            place for place, other in enumerate(pile) if (other.model_id, other.policy_id) == (each.model_id, each.policy_id)
-        ]
-        if below and each.passed_check_id is None:
-            del pile[below[-1] :]
+        models = [other.model_id for other in pile[-2:]]
+        if models[-1:] == [each.model_id]:
+            del pile[-1]  # under another policy since
+        elif len(models) == 2 and models[0] == each.model_id and each.passed_check_id is None:
+            del pile[-2:]
         pile.append(each)
     for each in reversed(pile):
         if serving is not None and each.model_id != serving.pk:
@@ -201,14 +210,14 @@ def model_promote(*, candidate: ModelVersion, actor: User, why: str = "") -> Pro
     return _promote(candidate, actor=actor, why=why, check=check)
 
 
-def model_promote_without_check(*, candidate: ModelVersion, why: str) -> Promotion:
+def model_promote_without_check(*, candidate: ModelVersion, actor: User, why: str) -> Promotion:
     """For emergencies, from the command line alone: the audit log keeps that nothing was checked, and why. Raises NotPromoted."""
     if not why.strip():
         raise NotPromoted("Say why: it is kept in the audit log.")
-    return _promote(candidate, actor=None, why=why, check=None)
+    return _promote(candidate, actor=actor, why=why, check=None)
 
 
-def _promote(candidate: ModelVersion, *, actor: User | None, why: str, check: PromotionCheck | None) -> Promotion:
+def _promote(candidate: ModelVersion, *, actor: User, why: str, check: PromotionCheck | None) -> Promotion:
     _must_be_new(candidate)
     _prepare(candidate)
     with transaction.atomic():
@@ -227,13 +236,15 @@ def _promote(candidate: ModelVersion, *, actor: User | None, why: str, check: Pr
         promotion = _serve(candidate, made, actor=actor, why=why, check=check)
         action = "model.promote" if check else "model.promote_without_check"
         more = {"policy": made.pk, "before": serving.version, "policy_before": policy.pk, "check": check.pk if check else None}
-        audit(actor=str(actor or "system"), action=action, target=candidate.version, why=why[:500], **more)
+        audit(actor=actor.username, action=action, target=candidate.version, why=why[:500], **more)
     log.warning("model_promoted", version=candidate.version, policy=made.pk, checked=check is not None)
     return promotion
 
 
-def model_roll_back(*, actor: User | None, why: str = "") -> Promotion:
-    """Return to the model that served before this one, with the policy that it served under. Raises NotPromoted."""
+def model_roll_back(*, actor: User, why: str = "") -> Promotion:
+    """Return to the model that served before this one, with its own bounds; all else stays as it is in force, so that nothing
+    else is loosened. Raises NotPromoted.
+    """
     before = before_this()
     if before is None:
         raise NotPromoted("Nothing served before.")
@@ -243,11 +254,23 @@ def model_roll_back(*, actor: User | None, why: str = "") -> Promotion:
         if (now := before_this()) is None or (now.model.pk, now.policy.pk) != (before.model.pk, before.policy.pk):
             raise NotPromoted("Something else serves since a moment ago. Look again.")
         serving, policy = _keep_pair()
-        promotion = _serve(before.model, before.policy, actor=actor, why=why or f"back from {serving.version}", check=None)
-        more = {"policy": before.policy.pk, "before": serving.version, "policy_before": policy.pk}
-        audit(actor=str(actor or "system"), action="model.roll_back", target=before.model.version, why=why[:500], **more)
-    log.warning("model_rolled_back", version=before.model.version, policy=before.policy.pk)
+        fields = {**policy_fields(policy), "thresholds": {**policy.thresholds, UNSAFE: _bounds_of(before)}}
+        made = policy_create(actor=actor, activate=False, note=f"back to {before.model.version}: its bounds", **fields)
+        promotion = _serve(before.model, made, actor=actor, why=why or f"back from {serving.version}", check=None)
+        more = {"policy": made.pk, "before": serving.version, "policy_before": policy.pk}
+        audit(actor=actor.username, action="model.roll_back", target=before.model.version, why=why[:500], **more)
+    log.warning("model_rolled_back", version=before.model.version, policy=made.pk)
     return promotion
+
+
+def _bounds_of(before: Before) -> dict[str, float]:
+    """What was certified of a model, or what it served with last where that is stricter, or nothing is certified."""
+    last = before.policy.as_cascade_policy().threshold(UNSAFE)
+    try:
+        certified = candidate_thresholds(before.model, before.policy)[UNSAFE]
+    except ValueError:
+        return {"allow_below": last.allow_below, "block_at": last.block_at}
+    return {name: min(value, getattr(last, name)) for name, value in certified.items()}
 
 
 def _must_be_new(model: ModelVersion) -> None:
@@ -278,7 +301,7 @@ def _keep_pair() -> tuple[ModelVersion, Policy]:
     return model, policy
 
 
-def _serve(model: ModelVersion, policy: Policy, *, actor: User | None, why: str, check: PromotionCheck | None) -> Promotion:
+def _serve(model: ModelVersion, policy: Policy, *, actor: User, why: str, check: PromotionCheck | None) -> Promotion:
     policy_activate(policy=policy, actor=actor)
     model_version_switch(model=model, actor=actor)
     return Promotion.objects.create(model=model, policy=policy, passed_check=check, why=why[:500], made_by=actor)

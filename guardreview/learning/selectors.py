@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Case, Count, IntegerField, QuerySet, Value, When
 
 from guardreview.learning.models import Export, LabelSet, TrainingRun
 from guardreview.review.models import Label
-from guardreview.verdicts.models import ModelVersion, Policy
+from guardreview.review.visibility import OPEN_BLIND
+from guardreview.verdicts.models import ModelVersion, Policy, ReviewItem
 
 Stage = ModelVersion.Stage
 
@@ -41,6 +43,11 @@ def label_counts() -> LabelCounts:
         for category in row["categories"]:
             categories[category] += row["n"]
     return LabelCounts(values.total(), values, categories.most_common(), severities, outcomes)
+
+
+def open_blind(exchanges: Iterable[UUID]) -> set[UUID]:
+    """Those of them that are reviewed blind and are not settled."""
+    return set(ReviewItem.objects.filter(OPEN_BLIND, exchange__in=list(exchanges)).values_list("exchange_id", flat=True))
 
 
 def model_versions() -> QuerySet[ModelVersion]:

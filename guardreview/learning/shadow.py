@@ -6,7 +6,6 @@ While it trains, the shadow waits; it then goes back an hour at most.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import time
 from collections.abc import Sequence
@@ -30,6 +29,8 @@ from guardreview.core.services import audit
 from guardreview.learning.gate import candidate_thresholds, fast
 from guardreview.learning.policy_changes import policy_fields
 from guardreview.learning.promotion import NotPromoted
+from guardreview.review.calibration import APP_NAME
+from guardreview.review.visibility import OPEN_BLIND
 from guardreview.verdicts import runtime
 from guardreview.verdicts.artefacts import StorageFailed
 from guardreview.verdicts.models import Exchange, LayerResult, ModelVersion, Policy, ReviewItem, ShadowResult, Verdict
@@ -105,22 +106,18 @@ def shadow_score() -> bool:
 
 
 def _unread(model: ModelVersion) -> list[UUID]:
-    """Exchanges that the model which serves has read and this one has not, the oldest first."""
+    """Exchanges that the model which serves has read and this one has not, the oldest first. Calibration items are copies."""
     now = timezone.now()
     last = ShadowResult.objects.filter(model=model, policy=None).aggregate(at=Max("exchange__verdict__decided_at"))["at"]
     since = max(now - REACH, last - OVERLAP) if last else now - REACH
-    rows = Verdict.objects.filter(decided_at__gte=since).filter(
+    rows = Verdict.objects.filter(
+        ~Exists(Exchange.objects.filter(pk=OuterRef("pk"), app__name=APP_NAME)),
+        decided_at__gte=since,
+    ).filter(
         Exists(LayerResult.objects.filter(exchange=OuterRef("pk"), layer=Layer.FINETUNED, error="")),
         ~Exists(ShadowResult.objects.filter(exchange=OuterRef("pk"), model=model, policy=None)),
     )
-    keys = rows.order_by("decided_at").values_list("pk", flat=True)[:SCANNED]
-    return [key for key in keys if in_sample(key, settings.SHADOW_SHARE)]
-
-
-def in_sample(exchange: UUID, share: float) -> bool:
-    """Always the same for one exchange, so that what was not chosen once is not chosen at the next look."""
-    place = int.from_bytes(hashlib.sha256(b"shadow" + exchange.bytes).digest()[:8], "big")
-    return place < share * 2**64
+    return list(rows.order_by("decided_at").values_list("pk", flat=True)[:SCANNED])
 
 
 def _read(keys: Sequence[UUID], model: ModelVersion, tried: CascadePolicy) -> None:
@@ -164,29 +161,31 @@ class Filters:
     decision: str = ""
 
 
-def results(model: ModelVersion) -> QuerySet[ShadowResult]:
-    """All that a model read in the shadow."""
-    return ShadowResult.objects.filter(model=model, policy=None)
+def results(model: ModelVersion, *, sealed: bool = False) -> QuerySet[ShadowResult]:
+    """All that a model read in the shadow. `sealed`: without what is reviewed blind and not settled, for those who decide."""
+    rows = ShadowResult.objects.filter(model=model, policy=None).exclude(exchange__app__name=APP_NAME)
+    return rows.exclude(Exists(ReviewItem.objects.filter(OPEN_BLIND, exchange=OuterRef("exchange")))) if sealed else rows
 
 
-def differences(model: ModelVersion, filters: Filters) -> QuerySet[ShadowResult]:
+def differences(model: ModelVersion, filters: Filters, *, sealed: bool = False) -> QuerySet[ShadowResult]:
     """The latest first."""
-    rows = results(model).filter(differs=True)
+    rows = results(model, sealed=sealed).filter(differs=True)
     for name in ("served", "decision"):
         if value := getattr(filters, name):
             rows = rows.filter(**{name: value})
     return rows.select_related("exchange__verdict", "exchange__review_item", "exchange__app").order_by("-created_at")
 
 
-def counts(model: ModelVersion) -> dict[tuple[str, str], int]:
+def counts(model: ModelVersion, *, sealed: bool = False) -> dict[tuple[str, str], int]:
     """(served, decision) -> how many."""
-    rows = results(model).values_list("served", "decision").annotate(n=Count("pk")).order_by()
+    rows = results(model, sealed=sealed).values_list("served", "decision").annotate(n=Count("pk")).order_by()
     return {(served, decision): n for served, decision, n in rows}
 
 
-def score_pairs(model: ModelVersion, limit: int = 1_000) -> list[tuple[float, float, bool]]:
+def score_pairs(model: ModelVersion, limit: int = 1_000, *, sealed: bool = False) -> list[tuple[float, float, bool]]:
     """(P(unsafe) that served, in the shadow, whether the decisions differ) of the latest."""
-    rows = list(results(model).exclude(p_unsafe=None).order_by("-pk").values_list("exchange_id", "p_unsafe", "differs")[:limit])
+    scored = results(model, sealed=sealed).exclude(p_unsafe=None).order_by("-pk")
+    rows = list(scored.values_list("exchange_id", "p_unsafe", "differs")[:limit])
     served = LayerResult.objects.filter(layer=Layer.FINETUNED, exchange__in=[key for key, *_ in rows])
     scores = {key: (found or {}).get(UNSAFE) for key, found in served.values_list("exchange_id", "scores")}
     return [(one, other, differs) for key, other, differs in rows if (one := scores.get(key)) is not None and other is not None]
@@ -206,8 +205,8 @@ def shadow_draw(*, model: ModelVersion, share: float, filters: Filters, actor: U
 
     Each has a lot of its own, secret and always the same: drawn is what has one below the share, so that drawing again draws what
     a larger share adds, and no more. Its probability of coming before a pharmacist, by the audit or by this, is stored with its
-    item. Answers that have an item keep it. None of these counts in the audit's figures or in the gate: they are no sample of
-    all.
+    item. Answers that have an item keep it. None of these counts in what is weighted (`DRAWN_BY_DESIGN`): they are no sample
+    of all.
     """
     if not 0 < share <= 1:
         raise NotPromoted("The share must be above 0 and at most 1.")

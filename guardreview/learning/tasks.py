@@ -8,6 +8,7 @@ from guardreview.learning import (
     exports,
     gain,
     health,
+    imports,
     policy_changes,
     promotion,
     rule_revisions,
@@ -50,8 +51,10 @@ def export_labels(export_id: int) -> None:
 
 @shared_task
 def resume_exports() -> None:
-    """Now and then: exports whose worker was lost, or that could not be put on the queue."""
+    """Every minute: exports whose worker was lost, or that could not be put on the queue; and what has lain too long goes."""
     exports.exports_resume()
+    imports.files_forget()
+    exports.exports_expire()
 
 
 @shared_task(time_limit=3600, soft_time_limit=3500)

@@ -10,17 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 
 from classifiers.policy import UNSAFE
 from classifiers.result import Layer, family_of
 from guardreview.learning.score_blocks import scores_of
 from guardreview.review.models import Label
+from guardreview.review.selectors import DRAWN_BY_DESIGN
 from guardreview.review.statistics import CONFIDENCE, Estimate
 from guardreview.verdicts.models import LayerResult, ModelVersion, ReviewItem
 
@@ -66,7 +66,9 @@ class Curves:
 
 def settled(model: ModelVersion, key: str = UNSAFE) -> Settled:
     """The latest labels in force of answers that this model scored, for P(unsafe), a category or a family."""
-    labels = Label.objects.filter(is_current=True).exclude(exchange__review_item__kind=ReviewItem.Kind.CALIBRATION)
+    labels = Label.objects.filter(DRAWN_BY_DESIGN, is_current=True).exclude(
+        exchange__review_item__kind=ReviewItem.Kind.CALIBRATION
+    )
     if model.activated_at:
         labels = labels.filter(created_at__gte=model.activated_at)
     rows = labels.order_by("-created_at", "-pk").values_list("exchange_id", "value", "categories", "inclusion_probability")[
@@ -87,7 +89,10 @@ def settled(model: ModelVersion, key: str = UNSAFE) -> Settled:
             is_unsafe = value == Label.Value.UNSAFE
             truth.append(is_unsafe and (key in (UNSAFE, "default") or any(key in (name, family_of(name)) for name in categories)))
             probability.append(drawn)
-    return Settled(np.array(scores), np.array(truth, dtype=bool), np.array(probability), _open_factor(model.activated_at))
+    items = ReviewItem.objects.all()
+    if model.activated_at:
+        items = items.filter(created_at__gte=model.activated_at)
+    return Settled(np.array(scores), np.array(truth, dtype=bool), np.array(probability), open_factor(items))
 
 
 def _scored(results: Any) -> list[tuple[Any, dict[str, float]]]:
@@ -101,12 +106,11 @@ def _score(said: dict[str, float], key: str) -> float | None:
     return max((score for name, score in said.items() if name != UNSAFE and key in (family_of(name), "default")), default=None)
 
 
-def _open_factor(since: datetime | None) -> dict[float, float]:
-    items = ReviewItem.objects.exclude(kind=ReviewItem.Kind.CALIBRATION)
-    if since is not None:
-        items = items.filter(created_at__gte=since)
+def open_factor(items: QuerySet[ReviewItem]) -> dict[float, float]:
+    """By probability, how many of these items the design drew for one that is settled; calibration items excepted."""
     decided = Count("pk", filter=Q(status=ReviewItem.Status.DECIDED))
-    rows: Any = items.order_by().values_list("inclusion_probability").annotate(drawn=Count("pk"), decided=decided)
+    drawn_items = items.filter(DRAWN_BY_DESIGN).exclude(kind=ReviewItem.Kind.CALIBRATION)
+    rows: Any = drawn_items.order_by().values_list("inclusion_probability").annotate(drawn=Count("pk"), decided=decided)
     return {probability: drawn / done for probability, drawn, done in rows if done}
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import numpy as np
+from django.utils import timezone
 
 from guardreview.learning.threshold_curves import ENOUGH, GRID, Curves, Settled
 from guardreview.learning.threshold_state import KeyRow
@@ -161,6 +163,9 @@ def money(usd: float) -> str:
 def assumptions(found: WhatIf) -> list[str]:
     """What the figures rest on."""
     said = []
+    if found.since_activation:
+        began = timezone.localtime(found.since)
+        said.append(f"Counted since the model that serves was activated, {began:%Y-%m-%d %H:%M}: other models score otherwise.")
     if found.judged:
         mean = found.judge_usd / found.judged
         said.append(
@@ -231,7 +236,7 @@ def _by_day(found: WhatIf) -> Panel:
     rows = [[day, *(f"{n:,}" for n in of)] for day, *of in zip(days, before, stopped, asked, asks, strict=True)]
     head = ["Day", "Stopped now", "Stopped, proposed", "To the judge now", "To the judge, proposed"]
     sure, expected = found.queue_per_day(found.after)
-    said = f"{sure:,.0f} answers a day stopped for sure"
+    said = f"{sure:,.0f} {'answer' if round(sure) == 1 else 'answers'} a day stopped for sure"
     if expected is None:
         said += ", and those that the judge would stop"
     elif round(expected) != round(sure):
@@ -250,8 +255,8 @@ class ExampleGroup:
     rows: Sequence[tuple[Example, str, str]]
 
 
-def example_groups(found: WhatIf) -> list[ExampleGroup]:
-    """With each example its category and what becomes of it, in words."""
+def example_groups(found: WhatIf, without: Container[UUID] = ()) -> list[ExampleGroup]:
+    """With each example its category and what becomes of it, in words; `without` these exchanges."""
     return [
         ExampleGroup(
             CHANGE_WORDS[change],
@@ -259,8 +264,8 @@ def example_groups(found: WhatIf) -> list[ExampleGroup]:
             found.count(change),
             [(each, category_words(each.category), f"{STEP_WORDS[each.before]} → {STEP_WORDS[each.after]}") for each in rows],
         )
-        for change, rows in found.examples.items()
-        if rows
+        for change, examples in found.examples.items()
+        if (rows := [each for each in examples if each.exchange not in without])
     ]
 
 

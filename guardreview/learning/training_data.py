@@ -7,16 +7,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, Min
+from django.db.models import BooleanField, ExpressionWrapper, F, Min
 
 from classifiers.examples import REVIEW, Example, InvalidExample, split_of
 from classifiers.leakage import guard
+from classifiers.progress import Progress, silent
 from guardreview.learning.models import ImportedLabel, TrainingRun
 from guardreview.review.calibration import APP_NAME
 from guardreview.review.models import Doubt, Label, Review
+from guardreview.review.selectors import DRAWN_BY_DESIGN
 from guardreview.verdicts.models import Exchange, ModelVersion, ReviewItem
 
 MAX_WEIGHT = 10.0
@@ -55,7 +58,10 @@ def runs_behind(model: ModelVersion) -> list[TrainingRun]:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Labels in their groups, those that measure among them. `exchanges`: of an example's id. `summary`: for card and pages."""
+    """Labels in their groups, those that measure among them. `exchanges`: of an example's id. `summary`: for card and pages.
+
+    `trainers`: keys of those who reviewed or imported what weights were fitted to.
+    """
 
     examples: list[Example]
     exchanges: Mapping[str, UUID]
@@ -74,18 +80,28 @@ class _Candidate:
     known_since: datetime
     basis: str
     exchange: UUID | None = None
+    imported_by: int | None = None
 
 
-def material(run: TrainingRun, corpus: Sequence[Example]) -> Material:
-    """What `run` may learn from, by its `labels_up_to` and `kept_reviewers`; in the same groups whatever is labelled later."""
-    candidates = sorted([*_settled(run), *_imported(run)], key=lambda each: (each.known_since, each.example.id))
-    guarded = guard([(each.example, each.reason) for each in candidates], corpus, _gold())
+def material(run: TrainingRun, corpus: Sequence[Example], progress: Progress = silent) -> Material:
+    """What `run` may learn from, by its `labels_up_to` and `kept_reviewers`; in the same groups whatever is labelled later.
+
+    `progress` is called with each label that is read and that is compared: a run that is silent for long is taken for dead.
+    """
+    candidates: list[_Candidate] = []
+    for each in chain(_settled(run), _imported(run)):
+        progress("reading labels", len(candidates), 0)
+        candidates.append(each)
+    candidates.sort(key=lambda each: (each.known_since, each.example.id))
+    labels = [(each.example, each.reason) for each in candidates]
+    guarded = guard(labels, corpus, _gold(), lambda step, steps: progress("looking for near-copies", step, steps))
     left_out = guarded.left_out
     late = left_out.pop(LATER, 0)
     by_id = {each.example.id: each for each in candidates}
     fitted = [example for example in guarded.kept if split_of(example.group) in ("train", "pool", "validation")]
     exchanges = {e.id: exchange for e in guarded.kept if (exchange := by_id[e.id].exchange)}
-    trainers = _reviewers(exchanges[e.id] for e in fitted if e.id in exchanges)
+    reviewers = _reviewers(exchanges[e.id] for e in fitted if e.id in exchanges)
+    importers = {key for e in fitted if (key := by_id[e.id].imported_by) is not None}
     summary = {
         "provenance": dict(Counter(by_id[e.id].basis for e in fitted).most_common()),
         "splits": dict(Counter(_split(e) for e in guarded.kept)),
@@ -96,12 +112,14 @@ def material(run: TrainingRun, corpus: Sequence[Example]) -> Material:
             "most": MAX_WEIGHT,
             "cut": sum(e.weight >= MAX_WEIGHT for e in fitted),
         },
-        "reviewers": len(trainers),
+        "reviewers": len(reviewers),
         "left_out": dict(left_out.most_common()),
         "later": late,
         "labels_up_to": run.labels_up_to,
     }
-    return Material(guarded.kept, exchanges, trainers, len(fitted), dict(left_out.most_common()), summary)
+    return Material(
+        guarded.kept, exchanges, sorted(importers.union(reviewers)), len(fitted), dict(left_out.most_common()), summary
+    )
 
 
 def _split(example: Example) -> str:
@@ -114,18 +132,20 @@ def _settled(run: TrainingRun) -> Iterator[_Candidate]:
     kept = set(Review.objects.filter(reviewer__in=run.kept_reviewers).values_list("item__exchange_id", flat=True))
     doubted = set(Doubt.objects.filter(resolved_at=None).values_list("label_id", flat=True))
     rows = Label.objects.filter(is_current=True).annotate(
-        since=Min("exchange__labels__created_at"), kind=F("exchange__review_item__kind")
+        since=Min("exchange__labels__created_at"),
+        kind=F("exchange__review_item__kind"),
+        by_design=ExpressionWrapper(DRAWN_BY_DESIGN, output_field=BooleanField()),
     )
     rows = rows.exclude(kind=ReviewItem.Kind.CALIBRATION).select_related("exchange")
     for label in rows.order_by("pk").iterator(chunk_size=1000):
         reason = KEPT if label.exchange_id in kept else DOUBTED if label.pk in doubted else ""
         reason = LATER if label.pk > run.labels_up_to else reason
-        example, reason = _example(_label_row(label), reason)
+        example, reason = _example(_label_row(label, by_design=label.by_design), reason)
         basis = f"{label.get_basis_display()}; {ReviewItem.Kind(label.kind).label.lower()}"
         yield _Candidate(example, reason, label.since, basis, label.exchange_id)
 
 
-def _label_row(label: Label) -> dict[str, Any]:
+def _label_row(label: Label, *, by_design: bool) -> dict[str, Any]:
     exchange = label.exchange
     # The turns of one conversation answer each other; else what says the same lies in one group.
     talk = f"{exchange.app_id}:{exchange.conversation_id}" if exchange.conversation_id else ""
@@ -138,13 +158,17 @@ def _label_row(label: Label) -> dict[str, Any]:
         "categories": label.categories,
         "severity": label.severity,
         "source": REVIEW,
-        "weight": min(MAX_WEIGHT, 1 / label.inclusion_probability) if label.inclusion_probability > 0 else MAX_WEIGHT,
+        "weight": _weight(label.inclusion_probability) if by_design else 1.0,
     }
+
+
+def _weight(probability: float) -> float:
+    return min(MAX_WEIGHT, 1 / probability) if probability > 0 else MAX_WEIGHT
 
 
 def _imported(run: TrainingRun) -> Iterator[_Candidate]:
     rows = ImportedLabel.objects.select_related("label_set").filter(label_set__created_at__lte=run.created_at)
-    rows = rows.only(*IMPORTED, "label_set__created_at", "label_set__withdrawn_at")
+    rows = rows.only(*IMPORTED, "label_set__created_at", "label_set__withdrawn_at", "label_set__imported_by")
     for row in rows.order_by("pk").iterator(chunk_size=1000):
         fields = {
             "id": f"import-{row.pk}",
@@ -158,7 +182,7 @@ def _imported(run: TrainingRun) -> Iterator[_Candidate]:
             "source": REVIEW,
         }
         example, reason = _example(fields, WITHDRAWN if row.label_set.withdrawn_at else "")
-        yield _Candidate(example, reason, row.label_set.created_at, "imported")
+        yield _Candidate(example, reason, row.label_set.created_at, "imported", imported_by=row.label_set.imported_by_id)
 
 
 def _example(row: Mapping[str, Any], reason: str) -> tuple[Example, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
@@ -97,7 +98,8 @@ def training_run(*, run_id: int, listener: Callable[[TrainingRun], None] = lambd
         _end(run, Status.CANCELLED)
         raise
     except Exception as error:
-        log.exception("training_failed", run=run_id)
+        # Its message may quote an exchange, and so may a traceback.
+        log.error("training_failed", run=run_id, error=type(error).__name__, where=_where(error))
         _end(run, Status.FAILED, error=_words(error))
 
 
@@ -170,8 +172,9 @@ def _register(run: TrainingRun, candidate: Candidate) -> None:
         labels_used=candidate.material.used,
         actor=run.requested_by,
     )
+    wanted = _mine(run).filter(cancelled_by=None)
     with transaction.atomic():
-        found = _mine(run).update(
+        found = wanted.update(
             model_version=model,
             labels_used=candidate.material.used,
             left_out=candidate.material.left_out,
@@ -181,7 +184,8 @@ def _register(run: TrainingRun, candidate: Candidate) -> None:
         if found:
             _end(run, Status.SUCCEEDED)
             return
-    # Another worker has taken the run up meanwhile. A model that no run owns up to must not be there.
+    # It was cancelled while the files were stored, or another worker has taken it up. A model that no run owns up to must not
+    # be there.
     ModelVersion.objects.filter(pk=model.pk, stage=ModelVersion.Stage.CANDIDATE, training_runs=None).delete()
     raise TrainingStopped
 
@@ -195,7 +199,13 @@ def _end(run: TrainingRun, status: str, error: str = "") -> None:
 def _words(error: Exception) -> str:
     if isinstance(error, ImportError):
         return "Fine-tuning the encoder needs torch and transformers, which this worker does not have."
-    return f"{type(error).__name__}: {error}"
+    return f"It failed ({type(error).__name__}); the log says where."
+
+
+def _where(error: Exception) -> str:
+    """File and line of the call that failed."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.filename}:{last.lineno}"
 
 
 def _is_stale(run: TrainingRun, now: datetime) -> bool:

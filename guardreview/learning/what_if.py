@@ -17,11 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from django.utils import timezone
 
+from classifiers.combined import decide
 from classifiers.policy import UNSAFE, Policy
-from classifiers.result import SAFE, UNDECIDED, Layer, family_of, severity_of
+from classifiers.result import SAFE, UNDECIDED, ClassifierResult, Decision, Layer, Verdict, family_of, severity_of
 from guardreview.core.models import App
 from guardreview.learning.score_blocks import NONE, NOT_SCORED, ONE, Said, Scores, blocks_since, microseconds, unpacked_since
 from guardreview.review.calibration import APP_NAME
+from guardreview.verdicts.models import ModelVersion
 
 MAX_ROWS: Final = 1_000_000
 """Verdicts replayed at most, the latest."""
@@ -112,6 +114,18 @@ def millionths(threshold: float) -> int:
     return at
 
 
+def treats_otherwise(before: Policy, after: Policy, results: Sequence[ClassifierResult], *, judge: bool) -> bool:
+    """Of one answer with these stored results, what `what_if` counts as changed."""
+
+    def said(policy: Policy) -> Decision | Layer:
+        step = decide(policy, [result for result in results if result.layer in policy.layers])
+        found = step.decision if isinstance(step, Verdict) else step
+        return Decision.HOLD if found is Layer.JUDGE and not judge else found
+
+    was, now = said(before), said(after)
+    return was is not now and not {was, now} & {Layer.RULES, Layer.FINETUNED}
+
+
 # --- Over a period ------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -163,6 +177,8 @@ class WhatIf:
     days: Sequence[date]
     before: Side
     after: Side
+    since_activation: bool = False
+    """It begins when the model that serves did: scores of others say nothing of these thresholds."""
     rows: int = 0
     missing: int = 0
     judged: int = 0
@@ -213,14 +229,18 @@ def what_if(
     judge: bool,
     labels: Sequence[str] = (UNSAFE,),
 ) -> WhatIf:
-    """What `after` would have decided otherwise than `before` since a moment. `judge`: whether there is one: without, what
+    """What `after` would have decided otherwise than `before` since a moment, but not from before the model that serves did:
+    thresholds are a model's own, and stored scores are of the one that served then. `judge`: whether there is one: without, what
     would go to it is held. `labels`: whose scores are counted by height, a family by its highest.
     """
     until = now or timezone.now()
+    activated = ModelVersion.objects.filter(stage=ModelVersion.Stage.ACTIVE).values_list("activated_at", flat=True).first()
+    since_activation = activated is not None and since < activated <= until
+    since = activated if activated is not None and since_activation else since
     here = timezone.localtime(since).date()
     days = [here + timedelta(days=each) for each in range((timezone.localtime(until).date() - here).days + 1)]
     midnight = microseconds(timezone.localtime(since).replace(hour=0, minute=0, second=0, microsecond=0))
-    found = WhatIf(since, until, days, Side.empty(len(days)), Side.empty(len(days)))
+    found = WhatIf(since, until, days, Side.empty(len(days)), Side.empty(len(days)), since_activation)
     found.histograms = {label: np.zeros(BINS, dtype=np.int64) for label in labels}
     known = App.objects.filter(name=APP_NAME).values_list("pk", flat=True).first()
     for scores in _parts(since, found):
@@ -233,6 +253,7 @@ def what_if(
         _add(found, rows, day, before, after, judge=judge)
         if found.rows >= MAX_ROWS:
             found.since = since.fromtimestamp(int(rows.decided_at.min()) / 1_000_000, tz=since.tzinfo)
+            found.since_activation = False
             break
     return found
 

@@ -15,6 +15,15 @@ from guardreview.review.models import Label, Review, Skip
 from guardreview.review.pseudonyms import reviewer_pseudonym
 from guardreview.verdicts.models import Exchange, LayerResult, ReviewItem
 
+DRAWN_BY_DESIGN = Q(exchange__verdict__audit_probability=None) | Q(
+    inclusion_probability=F("exchange__verdict__audit_probability")
+)
+"""Labels and items that were stopped or drawn by the audit: weighted by 1 / probability, they stand for all answers.
+
+What was drawn since a shadow differed has a larger probability than what the audit drew of the same answers: both together would
+count these answers twice.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class ItemDetail:

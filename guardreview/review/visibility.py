@@ -15,6 +15,9 @@ Status, Stage = ReviewItem.Status, ReviewItem.Stage
 STILL_BLIND = Q(blind=True, item__status=Status.SETTLING, round=F("item__round"), stage=F("item__stage"))
 """Reviews that can be taken back and said anew, for which their authors must not know the verdict."""
 
+OPEN_BLIND = Q(blind=True) & ~Q(status=Status.DECIDED)
+"""Items of which `verdict_is_hidden` may hold for somebody who decides."""
+
 
 def is_still_blind(review: Review) -> bool:
     """The same of one review, whose item is loaded."""

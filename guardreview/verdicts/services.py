@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -282,6 +282,15 @@ def sweep() -> int:
     if count:
         log.warning("swept", count=count)
     return count
+
+
+POLICY_FIELDS: Final = ("thresholds", "layers", "judge_min_confidence", "judge_model", "learning_share")
+"""What a policy says. A version of before that serves again is a new row with the same."""
+
+
+def policy_fields(policy: Policy) -> dict[str, Any]:
+    """All that a policy says, as `policy_create` takes it. (`as_cascade_policy` has only what decides.)"""
+    return {name: getattr(policy, name) for name in POLICY_FIELDS}
 
 
 def policy_create(*, actor: User | None, activate: bool = True, note: str = "", **fields: Any) -> Policy:

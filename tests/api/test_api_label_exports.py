@@ -73,6 +73,38 @@ def test_another_apps_exports_and_those_of_people_do_not_exist_for_it(labels_api
     assert labels_api.get(found["content"]).status_code == 404
 
 
+def test_asking_again_gives_the_same_and_one_app_cannot_take_all_places(
+    labels_api: ApiClient, labels: list[Label], chat_app: App, shipped_policy: Policy
+) -> None:
+    def ask(body: dict[str, Any], api: ApiClient = labels_api) -> tuple[int, Any]:
+        answer = api.post("/api/v1/labels/exports", body)
+        return answer.status_code, answer.json().get("id")
+
+    first, second = ask({}), ask({"format": "csv"})
+    assert (first[0], second[0]) == (202, 202)
+    assert (ask({}), ask({"format": "csv"})) == (first, second)
+    assert ask({"format": "parquet"})[0] == 503
+    other = ApiClient(api_key_create(app=App.objects.get(name="another"), scope=ApiKey.Scope.LABELS)[1])
+    assert ask({}, other)[0] == 202
+    export_write(export_id=first[1])
+    assert ask({}) == first, "also once it is ready"
+    label(chat_app, shipped_policy, response="A newer one.")
+    newer = ask({})
+    assert newer[0] == 202
+    assert newer[1] != first[1]
+    Export.objects.filter(pk=newer[1]).update(status="failed")
+    assert ask({})[1] not in (newer[1], first[1])
+
+
+def test_an_export_that_expired_says_so(labels_api: ApiClient, labels: list[Label]) -> None:
+    found = finished(labels_api, {})
+    Export.objects.update(status="expired", place="")
+    answer = labels_api.get(found["content"])
+    assert (answer.status_code, answer.json()["detail"]) == (409, "The export is expired.")
+    assert labels_api.get(f"/api/v1/labels/exports/{found['id']}").json()["content"] is None
+    assert labels_api.post("/api/v1/labels/exports", {}).json()["id"] != found["id"]
+
+
 def test_a_key_without_the_scope_gets_none(api: ApiClient, labels: list[Label]) -> None:
     assert api.post("/api/v1/labels/exports", {}).status_code == 403
     assert not Export.objects.exists()

@@ -87,6 +87,15 @@ def test_labels_as_csv(labels_api: ApiClient, labels: list[Label], how: dict[str
     assert rows[0]["response"].startswith("'="), "a spreadsheet would run it"
 
 
+@pytest.mark.parametrize("form", ["json", "jsonl", "csv"])
+def test_no_key_gets_personal_data(labels_api: ApiClient, chat_app: App, shipped_policy: Policy, form: str) -> None:
+    label(chat_app, shipped_policy, response="Ask 415-555-2671 for a call.")
+    words = labels_api.get(f"/api/v1/labels?format={form}").content.decode()
+    assert "Ask [PHONE_1] for a call." in words
+    assert "2671" not in words
+    assert AuditEvent.objects.filter(action__startswith="labels.").latest("pk").data["redacted"] is True
+
+
 def test_no_labels_is_no_error(labels_api: ApiClient) -> None:
     assert labels_api.get("/api/v1/labels").json() == {"results": [], "next_cursor": None}
     assert labels_api.get("/api/v1/labels?format=jsonl").content == b""

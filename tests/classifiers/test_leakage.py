@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 
 from classifiers.examples import REVIEW, SPLITS, Example, split_of
-from classifiers.leakage import GOLD, NEAR, NearIndex, guard, near_copies, triples_of
+from classifiers.leakage import GOLD, NEAR, NearIndex, frequencies, guard, near_copies, triples_of
 
 WORDS = [f"word{number}" for number in range(400)]
+DISCLAIMER = " ".join(f"note{number}" for number in range(26))
 QUESTION = "May I take both of these together this evening"
 
 
@@ -37,12 +38,15 @@ def changed(response: str, at: int = 5) -> str:
     return " ".join([*words[:at], "zebra", *words[at + 1 :]])
 
 
-def test_the_index_finds_what_comparing_all_pairs_finds() -> None:
+@pytest.mark.parametrize("disclaimer", ["", DISCLAIMER])
+@pytest.mark.parametrize("counted", [False, True])
+def test_the_index_finds_what_comparing_all_pairs_finds(disclaimer: str, counted: bool) -> None:
     rng = random.Random(3)
     texts = [text(seed, rng.randrange(3, 50)) for seed in range(60)]
     texts += [changed(rng.choice(texts[:60]), 1) for _ in range(60)]
+    texts = [f"{each} {disclaimer}" for each in texts]
     rows = [triples_of("", each) for each in texts]
-    index = NearIndex()
+    index = NearIndex(frequencies(rows) if counted else None)
     pairs = set()
     for place, triples in enumerate(rows):
         pairs |= {(other, place) for other in index.near(triples)}
@@ -113,6 +117,32 @@ def test_what_is_like_items_of_two_splits_is_left_out() -> None:
     long = f"{text(1)} {text(2)}"
     found = guard([label("a", text(1), group=one), label("b", text(2), group=two), label("c", long)], [])
     assert ([example.id for example in found.kept], found.left_out) == (["a", "b"], {"like items of two splits": 1})
+
+
+def test_of_one_group_the_first_alone_is_found_where_groups_are_asked_for() -> None:
+    rows = [triples_of("", each) for each in (text(1), changed(text(1)), changed(text(1), 20), text(2))]
+    index = NearIndex.of(rows)
+    assert index.near(rows[0]) == [0, 1, 2]
+    assert index.near_groups(rows[0], ["g1", "g1", "g2", "g1"]) == [0, 2]
+
+
+def test_a_disclaimer_on_every_label_compares_no_more_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its words are not in the corpus: they would look rare if the labels were not counted, and each would find all others."""
+    compared = 0
+    is_near = NearIndex._is_near
+
+    def counting(row: frozenset[int], triples: frozenset[int]) -> bool:
+        nonlocal compared
+        compared += 1
+        return is_near(row, triples)
+
+    monkeypatch.setattr(NearIndex, "_is_near", staticmethod(counting))
+    labels = [label(str(number), f"{text(number)} {DISCLAIMER}") for number in range(300)]
+    told: list[tuple[int, int]] = []
+    found = guard([*labels, label("copy", f"{changed(text(7))} {DISCLAIMER}")], [], progress=lambda *at: told.append(at))
+    assert compared < 300
+    assert [example.group for example in found.kept if example.id == "copy"] == ["label-7"]
+    assert told == [(step, 602) for step in range(603)]
 
 
 def test_nothing_that_is_kept_for_training_is_like_anything_that_measures(corpus: Sequence[Example]) -> None:

@@ -319,6 +319,20 @@ def test_the_corpus_hash_names_all_that_training_reads() -> None:
     assert len(hashes | {hash_of([example, another])}) == 1 + len(changes)
 
 
+def test_the_card_says_that_an_encoder_learns_from_labels_without_their_weights(trained: TrainedHead) -> None:
+    labels = {
+        "reviewers": 2,
+        "splits": {"train": 3},
+        "unsafe": 1,
+        "weights": {"most": 10.0, "cut": 1, "sum": 12.0},
+        "provenance": {},
+        "left_out": {},
+    }
+    metrics = {**trained.metrics, "corpus_hash": "0" * 12, "labels": labels}
+    assert "the encoder is not" not in model_card.card({**metrics, "encoder_run": None})
+    assert "The head is weighted, the encoder is not" in model_card.card({**metrics, "encoder_run": 7})
+
+
 def test_the_card_says_when_nothing_could_be_certified(trained: TrainedHead) -> None:
     nothing = {"k": 0, "n": 0, "rate": None, "low": 0.0, "high": 1.0}
     metrics = {

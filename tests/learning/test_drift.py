@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import chi2
 
 from guardreview.learning import drift
-from guardreview.learning.alarms import ALARM, NOTICE, UNKNOWN, Limits, alarms, audits_needed
+from guardreview.learning.alarms import ALARM, EACH, NOTICE, UNKNOWN, Limits, alarms, audits_needed
 from guardreview.review.statistics import Stratum, miss_rate
 
 LIMITS = Limits(
@@ -121,7 +121,8 @@ def _figures(
     bad = round(unsafe * missed / (1 - missed))
     drawn = chance.binomial(allowed, 0.3)
     found = chance.hypergeometric(bad, allowed - bad, drawn) if drawn else 0
-    misses = miss_rate([Stratum(0.3, allowed, drawn, drawn, found)], caught=unsafe)
+    audited = [Stratum(0.3, allowed, drawn, drawn, found)]
+    misses, surely = miss_rate(audited, caught=unsafe), miss_rate(audited, caught=unsafe, confidence=1 - 2 * EACH).low
     agree = chance.multinomial(300, [0.4, 0.08, 0.07, 0.45])
     pairs = ((True, True), (True, False), (False, True), (False, False))
     return {
@@ -130,7 +131,7 @@ def _figures(
         "categories": dict(zip("abcd", chance.multinomial(blocked, [0.4, 0.3, 0.2, 0.1]).tolist(), strict=True)),
         "languages": dict(zip(("en", "es", "fr"), chance.multinomial(n, [0.9, 0.07, 0.03]).tolist(), strict=True)),
         "overturned": {"safe": blocked - unsafe, "settled": blocked, "open": 0},
-        "misses": {**asdict(misses), "strata": 1},
+        "misses": {**asdict(misses), "strata": 1, "surely": surely},
         "judge": [
             {"judge_unsafe": one, "unsafe": two, "n": int(k), "weight": float(k), "squares": float(k)}
             for (one, two), k in zip(pairs, agree, strict=True)
@@ -163,6 +164,39 @@ def test_stable_traffic_raises_an_alarm_in_at_most_one_week_of_twenty() -> None:
             alarming += any(each["level"] == ALARM for each in raised)
     assert weeks == 300
     assert alarming <= weeks / 20
+
+
+@pytest.mark.parametrize("part", [0.6, 0.8, 1.0])
+def test_a_miss_rate_below_its_limit_raises_no_alarm(part: float) -> None:
+    """It is a notice where that cannot be shown, however many weeks that takes."""
+    chance = np.random.default_rng(14)
+    week, levels = _figures(chance, 1), []
+    for _ in range(300):
+        blocked, allowed = 3_000, 60_000
+        bad = round(blocked * part * LIMITS.missed / (1 - part * LIMITS.missed))
+        drawn = 30_000
+        audited = [Stratum(0.5, allowed, drawn, drawn, int(chance.hypergeometric(bad, allowed - bad, drawn)))]
+        misses = asdict(miss_rate(audited, caught=blocked)) | {"strata": 1}
+        misses["surely"] = miss_rate(audited, caught=blocked, confidence=1 - 2 * EACH).low
+        raised = alarms({**week, "misses": misses}, [], MONDAY, LIMITS)
+        levels += [each.level for each in raised if each.key in ("missed", "not-shown")]
+    assert levels.count(ALARM) <= 300 * 0.02
+    assert (levels.count(NOTICE) > 100) == (part > 0.6)
+
+
+def test_what_is_not_shown_says_how_many_audits_would_show_it() -> None:
+    week = _figures(np.random.default_rng(15), 100_000)
+    week["misses"] |= {"rate": 0.04, "low": 0.02, "high": 0.06, "surely": 0.018, "settled": 50_000}
+    week["misses"] |= {"allowed": 1_000_000, "caught": 20_000, "found": 40}
+    [found] = [each for each in _raised([week])[0] if each["key"] == "not-shown"]
+    assert (found["level"], found["title"], found["causes"]) == (NOTICE, "Not shown to be below 5.0 %", [])
+    needed = audits_needed(week, 0.05, 0.04)
+    assert needed is not None
+    assert needed > 50_000
+    assert f"some {needed:,} settled audits would show it" in found["seen"]
+    week["misses"]["rate"] = 0.055
+    [found] = [each for each in _raised([week])[0] if each["key"] == "not-shown"]
+    assert "no number of audits would show it" in found["seen"]
 
 
 @pytest.mark.parametrize("moved", [2.5, 6.0])

@@ -25,10 +25,19 @@ from guardreview.learning.export_filters import ExportFilters, InvalidFilter
 from guardreview.learning.export_redaction import Redactor, cleared
 from guardreview.learning.export_storage import content_size
 from guardreview.learning.export_writing import export_write
-from guardreview.learning.exports import NoReason, export_bytes, export_request, export_retry, exports_resume
+from guardreview.learning.exports import (
+    KEPT,
+    NoReason,
+    export_bytes,
+    export_request,
+    export_retry,
+    exports_expire,
+    exports_resume,
+)
 from guardreview.learning.models import Export, ImportedLabel, LabelSet
+from guardreview.learning.tasks import resume_exports
 from guardreview.review.models import Label, Review
-from guardreview.verdicts.models import ReviewItem
+from guardreview.verdicts.models import ReviewItem, Verdict
 from tests import scenes
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -101,6 +110,15 @@ def test_every_row_can_be_trained_on_and_says_where_it_comes_from(seven: list[La
     assert [row["sampling_weight"] for row in rows] == [1, 1, 1, 1, 1, 1, 100]
     assert rows[6]["basis"] == "adjudicated"
     assert {(row["reviews"], row["supersedes"], row["gold"], row["source"]) for row in rows} == {(1, None, False, "review")}
+
+
+def test_what_was_drawn_since_a_shadow_differed_has_no_sampling_weight(people: dict[str, User]) -> None:
+    for number, probability in enumerate((0.25, 0.625)):
+        made = label(number, people["ana"], safe=True, inclusion_probability=probability)
+        Verdict.objects.filter(exchange=made.exchange).update(decision="allow", audit_probability=0.25)
+    export = exported()
+    assert [(row["inclusion_probability"], row["sampling_weight"]) for row in rows_of(export)] == [(0.25, 4), (0.625, None)]
+    assert export.card["sampling"] == {"drawn": 1, "largest": 4, "sum": 4}
 
 
 def test_reviewers_are_pseudonyms_that_stay_and_cannot_be_counted_out(seven: list[Label], people: dict[str, User]) -> None:
@@ -176,6 +194,33 @@ def test_a_lost_worker_costs_one_part_and_changes_nothing(
     assert content(export) == content(whole)
 
 
+@pytest.mark.parametrize("dies_in", ["before the merged file is recorded", "after it"])
+def test_a_worker_lost_while_it_finishes_a_parquet_export_loses_nothing(
+    dies_in: str, seven: list[Label], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_rows, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(export_writing, "PART_ROWS", 2)
+    whole = exported("parquet")
+    export = export_request(format="parquet", filters=ExportFilters(), actor="test", enqueue=False)
+    store = export_writing._Writing._store
+
+    def killed(run: Any, **fields: Any) -> None:
+        merged = [part["name"].endswith("/labels.parquet") for part in fields.get("parts", [])]
+        if merged == [True] and dies_in != "after it":
+            raise SystemExit
+        store(run, **fields)
+        if merged == [True]:
+            raise SystemExit
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(export_writing._Writing, "_store", killed)
+        export_write(export_id=export.pk, for_s=LONG)
+    Export.objects.filter(pk=export.pk).update(heartbeat_at=timezone.now() - 2 * export_writing.STALE_AFTER)
+    export_write(export_id=export.pk, for_s=LONG)
+    export.refresh_from_db()
+    assert (export.status, export.rows, export.sha256) == ("ready", 7, whole.sha256)
+
+
 def test_a_worker_that_was_overtaken_stores_nothing(seven: list[Label], monkeypatch: pytest.MonkeyPatch) -> None:
     export = export_request(format="jsonl", filters=ExportFilters(), actor="test", enqueue=False)
     begun = export_writing._redacted
@@ -202,6 +247,79 @@ def test_forgotten_exports_go_back_to_the_workers(seven: list[Label], monkeypatc
     Export.objects.filter(pk=alive).update(status="running", heartbeat_at=timezone.now())
     assert exports_resume() == 2
     assert sorted(sent) == [forgotten, lost]
+
+
+def test_a_slow_part_shows_signs_of_life(seven: list[Label], monkeypatch: pytest.MonkeyPatch) -> None:
+    export = export_request(format="jsonl", filters=ExportFilters(), actor="test", enqueue=False)
+    begun, beats = export_writing._redacted, list[Any]()
+
+    def seen(*args: Any) -> Any:
+        beats.append(Export.objects.get(pk=export.pk).heartbeat_at)
+        return begun(*args)
+
+    monkeypatch.setattr(export_writing, "_redacted", seen)
+    monkeypatch.setattr(export_writing, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(export_writing, "BEAT_S", 0)
+    export_write(export_id=export.pk, for_s=LONG)
+    assert len(set(beats)) == 7
+    assert Export.objects.get(pk=export.pk).status == "ready"
+
+
+def test_an_export_over_which_workers_are_lost_again_and_again_fails(seven: list[Label], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_rows, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(export_writing, "PART_ROWS", 2)
+    export = export_request(format="jsonl", filters=ExportFilters(), actor="test", enqueue=False)
+    assert not export_write(export_id=export.pk, for_s=0)
+    monkeypatch.setattr(export_writing._Writing, "write", lambda self, until: (_ for _ in ()).throw(SystemExit))
+
+    def is_lost() -> None:
+        with pytest.raises(SystemExit):
+            export_write(export_id=export.pk)
+        Export.objects.filter(pk=export.pk).update(heartbeat_at=timezone.now() - 2 * export_writing.STALE_AFTER)
+
+    for _ in range(3):
+        is_lost()
+    assert export_write(export_id=export.pk)
+    export.refresh_from_db()
+    assert (export.status, export.rows) == ("failed", 2)
+    assert "lost 3 times" in export.error
+    monkeypatch.undo()
+    assert export_retry(export=export, actor="test")
+    export.refresh_from_db()
+    assert export.attempts == 0
+
+
+def test_a_stored_part_is_progress(seven: list[Label]) -> None:
+    export = export_request(format="jsonl", filters=ExportFilters(), actor="test", enqueue=False)
+    old = timezone.now() - 2 * export_writing.STALE_AFTER
+    Export.objects.filter(pk=export.pk).update(status="running", heartbeat_at=old, attempts=1)
+    export_write(export_id=export.pk, for_s=LONG)
+    export.refresh_from_db()
+    assert (export.status, export.attempts) == ("ready", 0)
+
+
+def test_files_are_deleted_after_a_month_and_the_row_says_so(seven: list[Label], storage: Path, lead: Client) -> None:
+    old, new = exported(), exported("csv")
+    Export.objects.filter(pk=old.pk).update(finished_at=timezone.now() - KEPT)
+    resume_exports()
+    old.refresh_from_db()
+    assert (old.status, old.place, old.rows) == ("expired", "", 7)
+    assert [folder.name for folder in storage.iterdir()] == [new.place]
+    assert AuditEvent.objects.filter(action="labels.expire", target=f"export-{old.pk}").count() == 1
+    words = lead.get("/learning/labels/exports/list").content.decode()
+    assert "Expired" in words
+    assert f"/{old.pk}/download" not in words
+    assert exports_expire() == 0
+
+
+def test_what_cannot_be_deleted_now_is_later(seven: list[Label], storage: Path, settings: Any) -> None:
+    export = exported()
+    Export.objects.update(finished_at=timezone.now() - KEPT)
+    settings.EXPORTS = "s4://x"
+    assert exports_expire() == 0
+    settings.EXPORTS = str(storage)
+    assert exports_expire() == 1
+    assert not (storage / export.place).exists()
 
 
 def test_csv_is_one_table_that_no_spreadsheet_runs(seven: list[Label], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +349,8 @@ def test_a_dataset_is_a_folder_with_a_card(seven: list[Label], storage: Path) ->
     assert [each["split"] for each in head["configs"][0]["data_files"]] == list(splits)
     assert all(name.endswith("-00000-of-00001.parquet") for name in names if name.startswith("data/"))
     assert (storage / export.place / "README.md").read_text() == readme
-    assert "Drawn with a probability below 1: 1; the largest weight is 100" in readme
+    assert "Drawn by the audit with a probability below 1: 1; the largest weight is 100" in readme
+    assert "near-copies may lie in two splits" in readme
 
 
 def test_the_card_counts_what_is_in_the_file(seven: list[Label]) -> None:

@@ -14,6 +14,7 @@ from django.urls import reverse
 from guardreview.core.models import User
 from guardreview.learning import health, tasks
 from guardreview.learning.health_figures import figures
+from guardreview.learning.health_panels import reliability_panel
 from guardreview.learning.models import HealthReport
 from guardreview.verdicts.models import LayerResult, ReviewItem, Verdict
 from tests import scenes
@@ -76,9 +77,24 @@ def test_a_week_is_counted(people: dict[str, User]) -> None:
     assert (found["misses"]["allowed"], found["misses"]["settled"], found["misses"]["found"]) == (400, 100, 0)
     assert found["layers"]["finetuned"]["n"] == 460
     assert found["layers"]["rules"]["failed"] == 0
+    assert found["misses"]["surely"] == 0
+    assert "measured" not in found
     assert sum(each["n"] for each in found["calibration"]) == 160
     # Each audit stands for four answers.
     assert sum(each["weight"] for each in found["calibration"]) == pytest.approx(460)
+
+
+def test_calibration_items_count_in_no_figure(people: dict[str, User]) -> None:
+    week_of(people, allowed=40, blocked=10)
+    before = figures(MONDAY)
+    (copy,) = answers(
+        [{"at": START, "decision": "block", "kind": "calibration", "layer": "finetuned", "category": "legal_advice"}]
+    )
+    assert copy is not None
+    common = {"exchange_id": copy.exchange_id, "is_safe": False, "category": "-", "confidence": 0.9, "latency_ms": 5}
+    LayerResult.objects.create(layer="rules", version="rules-1", language="de", **common)
+    LayerResult.objects.create(layer="finetuned", version="ft-1", scores={"unsafe": 0.7}, **common)
+    assert figures(MONDAY) == before
 
 
 def test_scores_lie_in_their_bins_on_either_database(people: dict[str, User]) -> None:
@@ -95,6 +111,47 @@ def test_scores_lie_in_their_bins_on_either_database(people: dict[str, User]) ->
         )
     scores = figures(MONDAY)["scores"]
     assert [at for at, n in enumerate(scores) if n] == [0, 6, 11, 19]
+
+
+def test_settled_draws_stand_for_the_open_ones(people: dict[str, User]) -> None:
+    """In the calibration and in the kappa, as in the miss rate."""
+    items = answers(
+        [{"at": START, "decision": "block", "kind": "blocked", "layer": "judge"} for _ in range(10)]
+        + [{"at": START, "decision": "allow", "kind": "audit", "layer": "judge", "probability": 0.25} for _ in range(40)]
+    )
+    for at, item in enumerate(items):
+        assert item is not None
+        unsafe = item.kind == ReviewItem.Kind.BLOCKED
+        common = {"exchange_id": item.exchange_id, "is_safe": not unsafe, "category": "safe", "confidence": 1, "latency_ms": 1}
+        LayerResult.objects.create(layer="judge", **common)
+        LayerResult.objects.create(layer="finetuned", scores={"unsafe": 0.85 if unsafe else 0.05}, **common)
+        if unsafe or at % 4 == 0:
+            said(item, people["ana"], "unsafe" if unsafe else "safe", START, label="single")
+    found = figures(MONDAY)
+    low, high = found["calibration"]
+    assert (low["n"], low["weight"], low["squares"]) == (10, pytest.approx(160), pytest.approx(10 * 16**2))
+    assert (low["scored"], low["spread"]) == (pytest.approx(160 * 0.05), pytest.approx(10 * (16 * 0.05) ** 2))
+    assert (high["n"], high["weight"]) == (10, pytest.approx(10))
+    assert {each["unsafe"]: (each["n"], each["weight"]) for each in found["judge"]} == {
+        True: (10, pytest.approx(10)),
+        False: (10, pytest.approx(160)),
+    }
+
+
+def test_a_score_of_one_belongs_to_the_last_tenth(people: dict[str, User]) -> None:
+    items = answers([{"at": START, "decision": "block", "kind": "blocked", "layer": "finetuned"} for _ in range(5)])
+    for item, p in zip(items, (0.95, 0.95, 1.0, 1.0, 1.0), strict=True):
+        assert item is not None
+        LayerResult.objects.create(
+            exchange_id=item.exchange_id, layer="finetuned", is_safe=False, category="-", confidence=1, latency_ms=1,
+            scores={"unsafe": p},
+        )  # fmt: skip
+        said(item, people["ana"], "unsafe", START, label="single")
+    [last] = figures(MONDAY)["calibration"]
+    assert (last["tenth"], last["n"]) == (9, 5)
+    assert last["scored"] == pytest.approx(4.9)
+    panel = reliability_panel({"calibration": [last]})
+    assert [row[-1] for row in panel.table.rows] == ["5"]
 
 
 def test_the_judge_is_compared_with_what_was_settled(people: dict[str, User]) -> None:
@@ -115,6 +172,23 @@ def test_the_judge_is_compared_with_what_was_settled(people: dict[str, User]) ->
     assert found is not None
     assert found.n == 80
     assert found.low < found.value < found.high < 1
+
+
+def test_what_was_drawn_since_a_shadow_differed_is_weighed_in_no_figure(people: dict[str, User]) -> None:
+    row = {"at": START, "decision": "allow", "kind": "audit", "layer": "judge", "probability": 0.25}
+    for item, probability in zip(answers([row] * 4), (0.25, 0.25, 0.625, 1.0), strict=True):
+        assert item is not None
+        item.inclusion_probability = probability
+        item.save()
+        for layer in ("judge", "finetuned"):
+            LayerResult.objects.create(
+                exchange_id=item.exchange_id, layer=layer, is_safe=True, category="safe", confidence=1, latency_ms=1,
+                scores={"unsafe": 0.1},
+            )  # fmt: skip
+        said(item, people["ana"], "unsafe", START, label="single")
+    found = figures(MONDAY)
+    assert [(each["n"], each["weight"]) for each in found["judge"]] == [(2, 8)]
+    assert [(each["n"], each["weight"]) for each in found["calibration"]] == [(2, 8)]
 
 
 def test_weeks_are_caught_up_and_counted_anew_while_labels_come(people: dict[str, User]) -> None:

@@ -24,6 +24,7 @@ from guardreview.learning.exports import export_bytes, export_request
 from guardreview.learning.import_files import InvalidFile, form_of
 from guardreview.learning.imports import AlreadyImported, file_check, label_set_withdraw, labels_import, mapping_guess, preview
 from guardreview.learning.models import ImportedLabel, LabelSet
+from guardreview.learning.tasks import resume_exports
 from tests import scenes
 from tests.learning.test_exports import PERSONAL, label
 
@@ -158,6 +159,23 @@ def test_parquet_that_unfolds_beyond_all_bounds_is_refused_in_little_memory(db: 
     pq.write_table(table, path, compression="zstd")
     assert path.stat().st_size < 2**20, "it would be 8 GB of text"
     with pytest.raises(InvalidFile, match="None of its 400 rows is taken \\(a text is too long"):
+        taken(path)
+
+
+def test_a_file_of_equal_texts_is_not_held_in_memory(db: None, tmp_path: Path, settings: Any) -> None:
+    settings.IMPORT_MAX_BYTES = 2**20
+    path = tmp_path / "small.parquet"
+    table = pa.table({"response": pa.array(["x" * 99_990] * 400).dictionary_encode(), "label": ["safe"] * 400})
+    pq.write_table(table, path, compression="zstd")
+    assert path.stat().st_size < 10_000, "it would be 40 MB of text"
+    with pytest.raises(InvalidFile, match="unfolds to more than 2,097,152 characters"):
+        taken(path)
+
+
+def test_a_parquet_row_is_no_longer_than_a_json_line(db: None, tmp_path: Path) -> None:
+    path = tmp_path / "lists.parquet"
+    pq.write_table(pa.table({"response": ["x"], "label": ["safe"], "type": [["x" * 100_000] * 100]}), path)
+    with pytest.raises(InvalidFile, match="Row 1 is longer than any"):
         taken(path)
 
 
@@ -313,6 +331,15 @@ def test_a_file_that_nobody_decides_on_is_gone_after_an_hour(lead: Client, tmp_p
     address = bring(lead)
     settings.IMPORT_KEPT_S = -10
     assert lead.get(address).status_code == 302
+    assert list((tmp_path / "imports").iterdir()) == []
+
+
+def test_it_is_gone_although_nobody_opens_the_page(lead: Client, tmp_path: Path, settings: Any) -> None:
+    bring(lead)
+    resume_exports()
+    assert len(list((tmp_path / "imports").iterdir())) == 1
+    settings.IMPORT_KEPT_S = -10
+    resume_exports()
     assert list((tmp_path / "imports").iterdir()) == []
 
 

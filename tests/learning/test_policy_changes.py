@@ -15,6 +15,7 @@ from classifiers.policy import THRESHOLD_KEYS, UNSAFE
 from classifiers.policy import Policy as CascadePolicy
 from classifiers.result import CATEGORIES, ClassifierResult, Decision, Layer, Severity, Verdict, severity_of
 from guardreview.core.models import AuditEvent, User
+from guardreview.core.services import audit
 from guardreview.learning import tasks
 from guardreview.learning.models import PolicyChange
 from guardreview.learning.policy_changes import (
@@ -28,6 +29,7 @@ from guardreview.learning.policy_changes import (
     policy_restore,
 )
 from guardreview.learning.policy_differences import differences, guarantee, loosens
+from guardreview.learning.policy_history import entry, guarantee_words
 from guardreview.verdicts.models import ModelVersion, Policy
 from guardreview.verdicts.services import policy_activate, policy_create
 
@@ -133,6 +135,22 @@ def test_a_difference_is_told_in_words() -> None:
     ]
 
 
+def test_a_changed_share_to_learn_from_is_told_and_kept(serving: Policy, ada: User) -> None:
+    [told] = differences(cascade(), cascade(), learning_shares=(0.1, 0.0))
+    assert (told.words, told.loosens) == ("Share drawn to learn from: 0.100 → 0.000", False)
+    change = change_propose(actor=ada, fields={**policy_fields(serving), "learning_share": 0.1})
+    assert change.policy.learning_share == 0.1
+    assert [each.words for each in entry(change.policy).differences] == ["Share drawn to learn from: 0.000 → 0.100"]
+    [said] = AuditEvent.objects.filter(action="policy.propose")
+    assert said.data["changes"] == ["Share drawn to learn from: 0.000 → 0.100"]
+
+
+def test_the_guarantee_is_about_the_fast_layers() -> None:
+    metrics = {"certificate": {"allow_below": 0.12, "alpha": 0.05, "confidence": 0.95, "n": 634, "misses": 22, "missing": 0}}
+    said = guarantee_words(guarantee(cascade(unsafe(0.9, 0.12)), model="m", metrics=metrics))
+    assert said.startswith("at most 5% of critical answers are allowed by the fast layers, with 95% confidence, up to 0.120")
+
+
 def test_the_guarantee_holds_up_to_what_was_certified() -> None:
     metrics = {"certificate": {"allow_below": 0.12, "alpha": 0.05, "confidence": 0.95, "n": 634, "misses": 22, "missing": 0}}
     assert guarantee(cascade(unsafe(0.9, 0.12)), model="m", metrics=metrics)["holds"]
@@ -160,6 +178,10 @@ def bob(db: None) -> User:
 
 def fields(serving: Policy, block_at: float = 0.9, allow_below: float = 0.1) -> dict[str, Any]:
     return {**policy_fields(serving), "thresholds": unsafe(block_at, allow_below)}
+
+
+def looser(serving: Policy) -> dict[str, Any]:
+    return fields(serving, 0.9, 0.15)
 
 
 def active() -> Policy:
@@ -208,6 +230,59 @@ def test_a_single_administrator_loosens_with_a_reason_that_the_audit_log_keeps(s
     assert (change.status, change.guarantee["holds"], change.decided_by) == (Status.APPLIED, False, None)
     kept = AuditEvent.objects.get(action="policy.loosen_alone")
     assert (kept.actor, kept.data["reason"], kept.data["guarantee_holds"]) == ("ada", "we drown in holds", False)
+
+
+def hand(actor: str, account: str, action: str, days_ago: float = 0, **data: Any) -> None:
+    """A line of the audit log about an account, as the administrators' site writes it."""
+    event = audit(actor=actor, action=action, target=account, **data)
+    AuditEvent.objects.filter(pk=event.pk).update(at=timezone.now() - timedelta(days=days_ago))
+
+
+@pytest.mark.parametrize(
+    ("action", "fields"),
+    [("user.create", ["username"]), ("user.password", []), ("user.change", ["role"]), ("user.change", ["is_active"])],
+)
+def test_an_account_that_somebody_else_had_in_hand_lately_is_no_second_person(
+    serving: Policy, ada: User, bob: User, action: str, fields: list[str]
+) -> None:
+    change = change_propose(actor=ada, fields=looser(serving), reason="r")
+    hand("ada", "bob", action, days_ago=6, fields=fields)
+    with pytest.raises(PolicyRefused, match="Your account was made by somebody else"):
+        change_approve(actor=bob, change=change)
+    assert active() == serving
+    AuditEvent.objects.filter(target="bob").update(at=timezone.now() - timedelta(days=8))
+    PolicyChange.objects.filter(pk=change.pk).update(created_at=timezone.now() - timedelta(days=9))
+    change.refresh_from_db()
+    with pytest.raises(PolicyRefused, match="Your account was made by somebody else"):
+        change_approve(actor=bob, change=change)
+    PolicyChange.objects.filter(pk=change.pk).update(created_at=timezone.now())
+    assert change_approve(actor=bob, change=change).status == Status.APPLIED
+
+
+@pytest.mark.parametrize("actor", ["ada", "an account that ada made"])
+def test_what_such_an_account_proposed_is_not_approved_either(serving: Policy, ada: User, bob: User, actor: str) -> None:
+    hand(actor, "bob", "user.password", days_ago=1)
+    change = change_propose(actor=bob, fields=looser(serving), reason="r")
+    with pytest.raises(PolicyRefused, match="The account that proposed this was made by somebody else"):
+        change_approve(actor=ada, change=change)
+    assert active() == serving
+
+
+def test_what_one_changes_of_oneself_or_of_a_name_counts_for_nothing(serving: Policy, ada: User, bob: User) -> None:
+    hand("bob", "bob", "user.password")
+    hand("ada", "bob", "user.change", fields=["email", "judges_models"])
+    change = change_propose(actor=ada, fields=looser(serving), reason="r")
+    assert change_approve(actor=bob, change=change).status == Status.APPLIED
+
+
+def test_nobody_is_alone_by_putting_the_others_out(serving: Policy, ada: User, bob: User) -> None:
+    User.objects.filter(pk=bob.pk).update(is_active=False)
+    hand("ada", "bob", "user.change", days_ago=6, fields=["is_active"], changes={"administers": [True, False]})
+    assert change_propose(actor=ada, fields=looser(serving), reason="r").status == Status.PROPOSED
+    AuditEvent.objects.filter(target="bob").update(at=timezone.now() - timedelta(days=8))
+    alone = change_propose(actor=ada, fields=looser(serving), reason="they left")
+    assert (alone.status, alone.decided_by) == (Status.APPLIED, None)
+    assert AuditEvent.objects.filter(action="policy.loosen_alone").count() == 1
 
 
 def test_what_changes_nothing_is_refused(serving: Policy, ada: User) -> None:

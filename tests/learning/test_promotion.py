@@ -9,20 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client
 from django.utils import timezone
 
 from classifiers.drugs.features import fact_features
 from classifiers.encoder.head import Head
-from classifiers.examples import Example
+from classifiers.examples import Example, split_of
 from classifiers.policy import UNSAFE
 from classifiers.promotion import points
 from classifiers.result import ClassifierResult, Layer, Severity
 from classifiers.training import train_head
 from guardreview.core.models import App, AuditEvent, User
 from guardreview.learning import gate, promotion, tasks
-from guardreview.learning.models import Promotion, PromotionCheck, TrainingRun
+from guardreview.learning.models import LabelSet, Promotion, PromotionCheck, TrainingRun
+from guardreview.learning.policy_changes import policy_fields
+from guardreview.learning.presentation_promotion import check_report
 from guardreview.learning.training_data import material
-from guardreview.review.models import Label, Review
+from guardreview.review.calibration import calibration_create
+from guardreview.review.models import Doubt, Guideline, Label, Review
 from guardreview.verdicts import runtime
 from guardreview.verdicts.models import Exchange, ModelVersion, Policy, ReviewItem, Verdict
 from guardreview.verdicts.services import model_version_register, policy_create
@@ -264,6 +268,102 @@ def test_what_is_like_something_that_was_learnt_does_not_judge(models: dict[str,
 
 
 @pytest.mark.usefixtures("corpus", "serving")
+def test_a_gold_item_judges_only_if_the_label_that_it_was_copied_from_would(models: dict[str, Any], judge: User) -> None:
+    trainer, lead = User.objects.create_user("tom"), User.objects.create_user("lea", role="lead")
+
+    def gold(label: Label, copied_as: str = "") -> str:
+        made = calibration_create(item=label.exchange.review_item, user=lead, explanation="The leaflet says so.")
+        if copied_as:  # so much was redacted
+            Exchange.objects.filter(pk=made.item.exchange_id).update(response=copied_as)
+        return str(made.item.exchange_id)
+
+    text = "It is fine to take the small white tablets with a large glass of milk before you go to bed at night"
+    gold(settle(trainer, "His own word is true here.", "safe"))
+    gold(settle(judge, "What a run may have read.", "safe"))
+    learnt = settle(trainer, text, "safe")
+    candidate = candidate_of(models, Fixed(0.6), labels_used=1)
+    TrainingRun.objects.create(status="succeeded", model_version=candidate, trainers=[trainer.pk], labels_up_to=learnt.pk)
+    gold(settle(judge, f"{text}, really.", "safe"), "Wholly other words.")
+    unsettled = settle(judge, "Somebody thinks again.", "safe")
+    gold(unsettled)
+    Label.objects.filter(pk=unsettled.pk).update(is_current=False)
+    doubted = settle(judge, "The guideline is another.", "safe")
+    gold(doubted)
+    Doubt.objects.create(label=doubted, guideline=Guideline.objects.create(category="x", version=1, text="x"))
+    judges = gold(settle(judge, "A judge settled this.", "safe"))
+    found = gate.gate_items(candidate, ModelVersion.objects.get(stage="active"))
+    assert [item.id for item in found.sets["gold"]] == [judges]
+    # The recent labels of the same exchanges are left out for the same reasons, and the one that was learnt from.
+    assert found.left_out == {gate.TRAINER: 3, gate.LEARNT: 2, gate.LIKE: 2, gate.UNSETTLED: 1, gate.IN_DOUBT: 2}
+
+
+@pytest.mark.usefixtures("corpus", "serving")
+def test_a_label_in_doubt_does_not_judge_until_somebody_has_looked(models: dict[str, Any], judge: User) -> None:
+    label = settle(judge, "Keep it dry.", "safe")
+    doubt = Doubt.objects.create(label=label, guideline=Guideline.objects.create(category="x", version=1, text="x"))
+    candidate, active = candidate_of(models, Fixed(0.6)), ModelVersion.objects.get(stage="active")
+    assert gate.gate_items(candidate, active).left_out == {gate.IN_DOUBT: 1}
+    doubt.resolved_at = timezone.now()
+    doubt.save()
+    assert len(gate.gate_items(candidate, active).sets["stopped"]) == 1
+
+
+@pytest.mark.usefixtures("serving")
+@pytest.mark.parametrize(("split", "counts"), [("train", 0), ("validation", 0), ("test", 1)])
+def test_what_is_like_a_corpus_row_that_models_learn_from_does_not_judge(
+    corpus: list[Example], models: dict[str, Any], judge: User, split: str, counts: int
+) -> None:
+    row = next(each for each in corpus if split_of(each.group) == split)
+    settle(judge, f"{row.response.upper()}!", "safe")
+    found = gate.gate_items(candidate_of(models, Fixed(0.6)), ModelVersion.objects.get(stage="active"))
+    assert (len(found.sets["stopped"]), found.left_out[gate.LIKE]) == (counts, 1 - counts)
+
+
+@pytest.mark.usefixtures("corpus", "serving")
+def test_who_imported_labels_does_not_judge_a_candidate_of_which_no_run_is_known(models: dict[str, Any], judge: User) -> None:
+    LabelSet.objects.create(name="old", file_sha256="-", mapping={}, imported_by=judge)
+    candidate = candidate_of(models, Fixed(0.6), labels_used=3)
+    traffic(judge, 1)
+    assert gate.gate_items(candidate, ModelVersion.objects.get(stage="active")).left_out == {gate.TRAINER: 2}
+
+
+@pytest.mark.usefixtures("corpus", "serving")
+def test_what_counts_stands_for_what_is_open_or_left_out_of_its_stratum(models: dict[str, Any], judge: User) -> None:
+    trainer = User.objects.create_user("tom")
+    candidate = candidate_of(models, Fixed(0.6), labels_used=1)
+    TrainingRun.objects.create(status="succeeded", model_version=candidate, trainers=[trainer.pk])
+    for number, reviewer in enumerate([judge, judge, trainer, judge]):
+        settle(reviewer, f"Audited {number}: keep it dry, please.", "safe", kind="audit")
+    still_open = Label.objects.latest("pk")
+    ReviewItem.objects.filter(exchange=still_open.exchange_id).update(status="open")
+    still_open.delete()
+    settle(judge, "Stopped: keep it dry, please.", "safe")
+    found = gate.gate_items(candidate, ModelVersion.objects.get(stage="active"))
+    assert [item.weight for item in found.sets["audited"]] == [pytest.approx(4 / 2 / 0.05)] * 2
+    assert [item.weight for item in found.sets["stopped"]] == [1.0]
+
+
+@pytest.mark.usefixtures("corpus", "serving")
+def test_the_report_says_how_many_labels_count_by_what_settled_them(
+    models: dict[str, Any], administrator: User, judge: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = User.objects.create_user("tom")
+    candidate = candidate_of(models, Fixed(0.6), labels_used=1)
+    TrainingRun.objects.create(status="succeeded", model_version=candidate, trainers=[trainer.pk])
+    traffic(judge, 3)
+    for number in range(4):
+        label = settle(judge, f"Two of us read letter {number}.", "safe", others=[trainer] if number else ())
+        Label.objects.filter(pk=label.pk).update(basis=Label.Basis.AGREED)
+    settle(judge, "Audited: keep it dry, please.", "safe", kind="audit")
+    check = checked(candidate, administrator, monkeypatch)
+    assert check.report["coverage"] == {"single": [6, 6], "agreed": [1, 4]}
+    note = check_report(check.report).panels[0].note
+    assert "hard items seldom count (here 6 of 6 settled by one pharmacist, 1 of 4 by two)" in note
+    # As checks were kept before.
+    assert "what serving stopped." in check_report({k: v for k, v in check.report.items() if k != "coverage"}).panels[0].note
+
+
+@pytest.mark.usefixtures("corpus", "serving")
 def test_audited_labels_are_weighted_for_false_blocks_and_not_judged_for_misses(
     models: dict[str, Any], administrator: User, judge: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,6 +429,21 @@ def test_a_reviewer_who_calls_everything_safe_cannot_loosen_the_model(
     assert ModelVersion.objects.get(stage="active").version == "ft-serving"
 
 
+@pytest.mark.parametrize(("role", "told"), [("lead", False), ("auditor", True), ("administrator", True)])
+def test_gold_items_are_not_named_to_those_who_decide_them(passed: ModelVersion, role: str, told: bool) -> None:
+    check = promotion.last_check(passed)
+    assert check is not None
+    check.report["sets"]["gold"]["examples"]["missed_by_candidate"] = ["the-gold-one"]
+    check.report["items"]["the-gold-one"] = 4711
+    check.save()
+    client = Client()
+    client.force_login(User.objects.create_user("x", role=role), backend="django.contrib.auth.backends.ModelBackend")
+    page = client.get(f"/learning/models/{passed.version}")
+    assert page.status_code == 200
+    assert ("4711" in page.content.decode()) is told
+    assert (gate.GOLD in str(page.context["report"].examples).lower()) is told
+
+
 # --- Fresh, and around the gate -----------------------------------------------------------------------------------------------
 @pytest.fixture
 def passed(
@@ -364,6 +479,36 @@ def test_a_check_is_stale_after_a_day_and_after_many_labels(passed: ModelVersion
         promotion.model_promote(candidate=passed, actor=administrator)
 
 
+def test_all_checks_since_the_last_promotion_are_told_beside_the_last(
+    passed: ModelVersion, models: dict[str, Any], administrator: User, monkeypatch: pytest.MonkeyPatch, client: Client
+) -> None:
+    first = checked(candidate_of(models, Fixed(0.05), "ft-worse"), administrator, monkeypatch)
+    second = checked(passed, administrator, monkeypatch)
+    assert [(each.candidate.version, each.passed) for each in promotion.other_checks(second)] == [
+        ("ft-worse", False),
+        ("ft-candidate", True),
+    ]
+    client.force_login(administrator, backend="django.contrib.auth.backends.ModelBackend")
+    page = client.get(f"/learning/models/{passed.version}").content.decode()
+    assert "Other checks since the last promotion: 2" in page
+    assert "ft-worse</a>: not passed" in page
+    promotion.model_promote(candidate=passed, actor=administrator)
+    assert promotion.other_checks(first) == []
+
+
+@pytest.mark.usefixtures("corpus", "serving")
+def test_choosing_the_items_shows_that_it_lives(models: dict[str, Any], judge: User) -> None:
+    trainer = User.objects.create_user("tom")
+    last = [settle(trainer, f"Take number {number} with milk at night.", "safe") for number in range(3)][-1]
+    candidate = candidate_of(models, Fixed(0.6), labels_used=1)
+    TrainingRun.objects.create(status="succeeded", model_version=candidate, trainers=[trainer.pk], labels_up_to=last.pk)
+    traffic(judge, 2)
+    said: list[str] = []
+    gate.gate_items(candidate, ModelVersion.objects.get(stage="active"), lambda words, *_: said.append(words))
+    assert said.count("what was learnt from is being read") >= 3
+    assert said.count("the items are being chosen") == 7
+
+
 def test_a_failed_switch_changes_neither_model_nor_policy(
     passed: ModelVersion, administrator: User, policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,28 +522,64 @@ def test_a_failed_switch_changes_neither_model_nor_policy(
     assert not Promotion.objects.exists()
 
 
-def test_going_back_returns_the_pair_of_before_and_twice_goes_further(
+def test_going_back_returns_the_model_of_before_and_twice_goes_further(
     passed: ModelVersion, models: dict[str, Any], administrator: User, policy: Policy
 ) -> None:
     promotion.model_promote(candidate=passed, actor=administrator)
     third = candidate_of(models, Fixed(0.7), "ft-third")
-    second_policy = Policy.objects.get(is_active=True)
-    promotion.model_promote_without_check(candidate=third, why="the second answers nonsense")
-    assert AuditEvent.objects.get(action="model.promote_without_check").data["why"] == "the second answers nonsense"
+    promotion.model_promote_without_check(candidate=third, actor=administrator, why="the second answers nonsense")
+    kept = AuditEvent.objects.get(action="model.promote_without_check")
+    assert (kept.actor, kept.data["why"]) == ("adam", "the second answers nonsense")
     back = promotion.model_roll_back(actor=administrator)
-    assert (back.model, back.policy) == (passed, second_policy)
+    assert back.model == passed
+    assert back.policy.thresholds[UNSAFE] == {"allow_below": 0.3, "block_at": 0.9}
     back = promotion.model_roll_back(actor=administrator, why="and further")
-    assert (back.model.version, back.policy, back.why) == ("ft-serving", policy, "and further")
+    assert (back.model.version, back.policy, back.why) == ("ft-serving", Policy.objects.get(is_active=True), "and further")
+    # Where it served with stricter bounds than were certified, it does again.
+    assert back.policy.thresholds[UNSAFE] == {"allow_below": 0.2, "block_at": 0.9}
     assert promotion.before_this() is None
     with pytest.raises(promotion.NotPromoted, match="Nothing served before"):
         promotion.model_roll_back(actor=administrator)
+
+
+def test_going_back_loosens_nothing_but_the_bounds_of_the_model(
+    passed: ModelVersion, administrator: User, policy: Policy
+) -> None:
+    promotion.model_promote(candidate=passed, actor=administrator)
+    dose = {"harmful_medical:dangerous_dosage": {"allow_below": 0.01, "block_at": 0.4}}
+    stricter = policy_create(
+        actor=None,
+        thresholds={**Policy.objects.get(is_active=True).thresholds, **dose},
+        layers=["rules", "finetuned"],
+        judge_min_confidence=0.95,
+        learning_share=0.05,
+    )
+    back = promotion.model_roll_back(actor=administrator)
+    assert back.policy not in (policy, stricter)
+    assert policy_fields(back.policy) == {
+        **policy_fields(stricter),
+        "thresholds": {**stricter.thresholds, UNSAFE: {"allow_below": 0.2, "block_at": 0.9}},
+    }
+    assert AuditEvent.objects.get(action="model.roll_back").data["policy"] == back.policy.pk
+
+
+@pytest.mark.usefixtures("corpus", "serving")
+def test_a_policy_under_which_nothing_is_allowed_compares_nothing(
+    models: dict[str, Any], administrator: User, judge: User, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic(judge, 160)
+    policy_create(actor=None, thresholds=policy.thresholds, layers=["rules", "judge"])
+    check = checked(candidate_of(models, Fixed(0.6)), administrator, monkeypatch)
+    assert not check.passed
+    words = "under this policy the fast layers allow nothing, so nothing can be compared"
+    assert [found[0] for found in check.report["objections"].values()] == [words, words]
 
 
 @pytest.mark.usefixtures("serving")
 def test_a_model_without_certified_thresholds_is_not_promoted(models: dict[str, Any], administrator: User) -> None:
     candidate = candidate_of(models, Fixed(0.6), metrics={})
     with pytest.raises(promotion.NotPromoted, match="No threshold was certified"):
-        promotion.model_promote_without_check(candidate=candidate, why="try")
+        promotion.model_promote_without_check(candidate=candidate, actor=administrator, why="try")
 
 
 def test_the_command_asks_for_a_passed_check_or_for_a_reason(passed: ModelVersion, models: dict[str, Any]) -> None:
@@ -406,9 +587,13 @@ def test_the_command_asks_for_a_passed_check_or_for_a_reason(passed: ModelVersio
     with pytest.raises(CommandError, match="has not passed its check"):
         call_command("activate", other.version, by="adam")
     with pytest.raises(CommandError, match="Say why"):
-        call_command("activate", other.version, without_check=True)
-    with pytest.raises(CommandError, match="say with --by"):
-        call_command("activate", passed.version)
+        call_command("activate", other.version, without_check=True, by="adam")
+    User.objects.create_user("gone", role="administrator", is_active=False)
+    for order in ({"version": passed.version}, {"version": other.version, "without_check": True, "why": "now"}, {"back": True}):
+        with pytest.raises(CommandError, match="say with --by"):
+            call_command("activate", **order)
+        with pytest.raises(CommandError, match="nobody called gone"):
+            call_command("activate", **order, by="gone")
     call_command("activate", passed.version, by="adam")
     call_command("activate", back=True, by="adam")
     assert ModelVersion.objects.get(stage="active").version == "ft-serving"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -14,9 +14,10 @@ from django.utils import timezone
 from classifiers.encoder.bundle import InvalidBundle
 from classifiers.policy import UNSAFE
 from classifiers.result import ClassifierResult, Layer
-from guardreview.core.models import AuditEvent, User
+from guardreview.core.models import App, AuditEvent, User
 from guardreview.learning import gate, promotion, shadow
 from guardreview.review import insight
+from guardreview.review.calibration import APP_NAME
 from guardreview.verdicts import runtime
 from guardreview.verdicts.models import Exchange, LayerResult, ModelVersion, Policy, ReviewItem, ShadowResult, Verdict
 from guardreview.verdicts.services import policy_create
@@ -135,12 +136,13 @@ def test_it_goes_back_an_hour_and_reads_what_the_served_model_read() -> None:
     assert not ShadowResult.objects.exists()
 
 
-def test_a_share_is_always_of_the_same_exchanges() -> None:
-    keys = [uuid4() for _ in range(4_000)]
-    fifth = {key for key in keys if shadow.in_sample(key, 0.2)}
-    assert 0.16 < len(fifth) / len(keys) < 0.24
-    assert fifth <= {key for key in keys if shadow.in_sample(key, 0.5)}
-    assert all(shadow.in_sample(key, 1.0) for key in keys)
+@pytest.mark.usefixtures("model")
+def test_all_that_was_decided_is_read_also_where_one_look_does_not_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow, "SCANNED", 2)
+    for _ in range(5):
+        decided("same", 0.1, "allow")
+    assert [shadow.shadow_score() for _ in range(3)] == [True, True, False]
+    assert ShadowResult.objects.count() == 5
 
 
 @pytest.mark.usefixtures("traffic")
@@ -228,6 +230,39 @@ def test_the_page_lists_differences_filters_them_and_draws(signed_in: Callable[[
     page = administrator.post("/learning/models/ft-shadow/shadow/draw", sent, follow=True).content.decode()
     assert "1 drawn for review." in page
     assert signed_in("ana").get("/learning/models/ft-shadow/shadow").status_code == 403
+
+
+def listed(page: str) -> set[str]:
+    return set(re.findall(r"item (\d+)</a>", page))
+
+
+@pytest.mark.usefixtures("model")
+def test_a_lead_sees_nothing_of_what_is_reviewed_blind_until_it_is_settled(signed_in: Callable[[str], Client]) -> None:
+    sealed, told = decided("blocks", 0.15, "allow", audited=True), decided("looser", 0.5, "hold")
+    ReviewItem.objects.filter(exchange=sealed).update(blind=True)
+    shadow.shadow_score()
+    keys = {name: str(ReviewItem.objects.get(exchange=one).pk) for name, one in (("sealed", sealed), ("told", told))}
+    address = "/learning/models/ft-shadow/shadow"
+    page = signed_in("lea").get(address)
+    assert listed(page.content.decode()) == {keys["told"]}
+    assert (page.context["total"], page.context["differing"], len(page.context["dots"])) == (1, 1, 1)
+    for status in ("open", "settling"):
+        ReviewItem.objects.filter(exchange=sealed).update(status=status)
+        assert keys["sealed"] not in listed(signed_in("lea").get(f"{address}?served=allow").content.decode())
+    for name in ("ida", "adam"):  # who never decide
+        assert listed(signed_in(name).get(address).content.decode()) == set(keys.values())
+    ReviewItem.objects.filter(exchange=sealed).update(status="decided")
+    assert listed(signed_in("lea").get(address).content.decode()) == set(keys.values())
+
+
+def test_calibration_items_are_neither_read_nor_listed(model: ModelVersion, signed_in: Callable[[str], Client]) -> None:
+    copy = decided("looser", 0.5, "hold")
+    shadow.shadow_score()
+    Exchange.objects.filter(pk=copy.pk).update(app=App.objects.create(name=APP_NAME, is_active=False))
+    assert listed(signed_in("adam").get("/learning/models/ft-shadow/shadow").content.decode()) == set()
+    ShadowResult.objects.all().delete()
+    shadow.shadow_score()
+    assert not ShadowResult.objects.exists()
 
 
 @pytest.mark.usefixtures("model")

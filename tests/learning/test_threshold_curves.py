@@ -10,7 +10,7 @@ import pytest
 from guardreview.learning.threshold_curves import GRID, Settled, clopper_pearson_many, curves, settled
 from guardreview.review.models import Label, Review
 from guardreview.review.statistics import clopper_pearson
-from guardreview.verdicts.models import ModelVersion, ReviewItem
+from guardreview.verdicts.models import ModelVersion, ReviewItem, Verdict
 from tests import scenes
 
 AT = {value: int(np.argmin(np.abs(GRID - value))) for value in (0.0, 0.5, 0.6)}
@@ -79,6 +79,19 @@ def test_many_labels_take_little_time() -> None:
     started = time.process_time()
     curves(found)
     assert time.process_time() - started < 2
+
+
+def test_what_was_drawn_since_a_shadow_differed_stands_for_no_other(db: None) -> None:
+    ana = scenes.people()["ana"]
+    for number, probability in enumerate((0.25, 0.25, 0.625, 1.0)):
+        item = scenes.item(str(number), "r", results=[scenes.finetuned(0.3)])
+        Verdict.objects.filter(exchange=item.exchange).update(decision="allow", audit_probability=0.25)
+        ReviewItem.objects.filter(pk=item.pk).update(kind="audit", status="decided", inclusion_probability=probability)
+        review = Review.objects.create(item=item, reviewer=ana, truth="safe")
+        Label.objects.create(exchange=item.exchange, review=review, value="safe", inclusion_probability=probability)
+    found = settled(ModelVersion(version="ft-0123456789ab"))
+    assert found.probability.tolist() == [0.25, 0.25]
+    assert found.open_factor == {0.25: 1.0}
 
 
 def test_labels_are_read_with_the_scores_of_the_serving_model_alone(db: None) -> None:

@@ -16,7 +16,7 @@ from guardreview.core.models import AuditEvent, User
 from guardreview.learning.models import PolicyChange
 from guardreview.learning.policy_changes import change_propose, policy_fields
 from guardreview.learning.threshold_state import read_state
-from guardreview.verdicts.models import Exchange, Policy
+from guardreview.verdicts.models import Exchange, Policy, ReviewItem
 from tests import threshold_scenes
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -106,25 +106,26 @@ def test_two_administrators_loosen_one_after_the_other(adam: Client, bea: Client
     where = page.redirect_chain[-1][0]
     assert "another administrator must look at it" in text_of(page)
     assert "another administrator" in text_of(adam.post(f"{where}/decide", {"act": "approve"}, follow=True))
-    assert Policy.objects.get(is_active=True).pk == 1
+    assert not PolicyChange.objects.get().policy.is_active
     seen = text_of(bea.get(where))
     assert "The guarantee does not hold" in seen
     assert "newly allowed" in seen
     assert "decides from the next exchange on" in text_of(bea.post(f"{where}/decide", {"act": "approve"}, follow=True))
     words = text_of(adam.get("/learning/policies"))
     assert "by Adam Stone, approved by Bea Lind" in words
-    assert "The guarantee does not hold under policy 2" in words
+    assert f"The guarantee does not hold under {PolicyChange.objects.get().policy}" in words
 
 
 def test_a_single_administrator_is_warned_for_as_long_as_it_serves(adam: Client) -> None:
     User.objects.filter(username="bea").update(is_active=False)
     adam.post("/learning/policies/propose", {"state": LOOSER.replace("0.3", "0.1199"), "reason": "I judge it right"})
-    for address in ("/learning/thresholds", "/learning/policies", "/learning/policies/2"):
+    alone = PolicyChange.objects.get().policy
+    for address in ("/learning/thresholds", "/learning/policies", f"/learning/policies/{alone.pk}"):
         words = text_of(adam.get(address))
-        assert "Adam Stone loosened policy 2 alone on" in words
+        assert f"Adam Stone loosened {alone} alone on" in words
         assert "Reason: I judge it right" in words
     adam.post("/learning/policies/propose", {"state": STRICTER})
-    assert "alone" not in text_of(adam.get("/learning/policies/3"))
+    assert "alone" not in text_of(adam.get(f"/learning/policies/{Policy.objects.latest('pk').pk}"))
 
 
 def test_a_time_to_come_schedules_and_one_that_has_passed_is_refused(adam: Client) -> None:
@@ -147,14 +148,80 @@ def test_a_policy_in_the_shadow_shows_what_it_would_do_with_links(adam: Client) 
     PolicyChange.objects.filter(pk=change.pk).update(created_at=timezone.now() - timezone.timedelta(days=30))
     page = adam.get(f"/learning/policies/{change.policy_id}")
     words = text_of(page)
-    assert "Since it is tried, beside policy 1" in words
+    assert f"Since it is tried, beside {change.replaces}" in words
     assert page.context["found"].changed > 0
     assert "/learning/thresholds/answers/" in page.content.decode()
     assert "Propose to serve" in words
 
 
+def example_of(client: Client) -> str:
+    """An answer that LOOSER would treat otherwise."""
+    groups = client.get(f"/learning/thresholds?{LOOSER}").context["examples"]
+    return str(groups[0].rows[0][0].exchange)
+
+
+def test_only_an_answer_that_the_proposal_treats_otherwise_can_be_opened(month: dict[str, str], adam: Client) -> None:
+    key = example_of(adam)
+    kept = Exchange.objects.filter(layer_results__layer="finetuned", layer_results__scores__unsafe__lt=0.05).first()
+    assert kept is not None
+    refused = [
+        f"{key}",  # nothing is proposed
+        f"{key}?policy={Policy.objects.get(is_active=True).pk}",
+        f"{key}?policy=999999",
+        f"{key}?policy=-1",
+        f"{key}?{LOOSER.replace('0.3', '0.97')}",  # cannot be meant
+        f"{kept.pk}?{LOOSER}",
+    ]
+    for address in refused:
+        assert adam.get(f"/learning/thresholds/answers/{address}").status_code == 404, address
+    assert not AuditEvent.objects.filter(action="policy.example").exists()
+    assert adam.get(f"/learning/thresholds/answers/{key}?{LOOSER}").status_code == 200
+
+
+def test_every_example_that_is_shown_can_be_opened(month: dict[str, str], adam: Client) -> None:
+    adam.post("/learning/policies/propose", {"state": LOOSER, "when": "shadow", "reason": "r"})
+    change = PolicyChange.objects.get()
+    PolicyChange.objects.update(created_at=timezone.now() - timezone.timedelta(days=30))
+    for page in (f"/learning/thresholds?{LOOSER}", f"/learning/thresholds?{STRICTER}", f"/learning/policies/{change.policy_id}"):
+        links = re.findall(r'href="(/learning/thresholds/answers/[^"]+)"', unescape(adam.get(page).content.decode()))
+        assert links
+        assert {adam.get(link).status_code for link in links} == {200}
+    assert f'href="/learning/policies/{change.policy_id}"' in adam.get(links[0]).content.decode()
+
+
+def test_a_lead_is_told_the_day_of_an_example_and_nothing_of_a_blind_one(month: dict[str, str], adam: Client) -> None:
+    key = example_of(adam)
+    item, _ = ReviewItem.objects.update_or_create(
+        exchange_id=key,
+        defaults={
+            "kind": "blocked",
+            "status": "open",
+            "blind": True,
+            "severity": "major",
+            "category": "-",
+            "due_at": timezone.now(),
+        },
+    )
+    lead = signed_in(User.objects.get(username="lea"))
+
+    def shown(client: Client) -> tuple[set[str], str]:
+        page = client.get(f"/learning/thresholds/what-if?{LOOSER}")
+        keys = {str(each.exchange) for group in page.context["examples"] for each, *_ in group.rows}
+        return keys, page.content.decode()
+
+    keys, page = shown(lead)
+    assert keys
+    assert key not in keys
+    assert set(re.findall(r'<time datetime="([^"]+)"', page)) == set(re.findall(r'<time datetime="(\d{4}-\d\d-\d\d)"', page))
+    assert not re.search(r"<time[^>]*>[^<]*:", page)
+    assert key in shown(adam)[0]
+    item.status = "decided"
+    item.save()
+    assert key in shown(lead)[0]
+
+
 def test_an_answer_is_read_masked_and_that_is_recorded(month: dict[str, str], adam: Client) -> None:
-    key = month["answer"]
+    key = example_of(adam)
     Exchange.objects.filter(pk=key).update(response="Call 415-555-2671 tonight, or write to jo@example.org.")
     page = adam.get(f"/learning/thresholds/answers/{key}?{LOOSER}")
     assert "jo@example.org" not in page.content.decode()
@@ -165,11 +232,12 @@ def test_an_answer_is_read_masked_and_that_is_recorded(month: dict[str, str], ad
 
 def test_readers_look_and_only_administrators_change(month: dict[str, str]) -> None:
     lead, pharmacist = (signed_in(User.objects.get(username=name)) for name in ("lea", "ana"))
-    for address in ("/learning/thresholds", "/learning/thresholds/what-if", "/learning/policies", "/learning/policies/1"):
+    one = f"/learning/policies/{Policy.objects.get().pk}"
+    for address in ("/learning/thresholds", "/learning/thresholds/what-if", "/learning/policies", one):
         assert (lead.get(address).status_code, pharmacist.get(address).status_code) == (200, 403)
     assert "Let it serve" not in text_of(lead.get("/learning/thresholds"))
     assert "thresholds/answers" not in lead.get(f"/learning/thresholds?{LOOSER}").content.decode()
     assert lead.get(f"/learning/thresholds/answers/{month['answer']}").status_code == 403
-    for address in ("/learning/policies/propose", "/learning/policies/1/decide"):
+    for address in ("/learning/policies/propose", f"{one}/decide"):
         assert lead.post(address, {"state": STRICTER, "act": "restore"}).status_code == 403
     assert Policy.objects.count() == 1

@@ -17,7 +17,7 @@ from guardreview.learning import training_data
 from guardreview.learning.models import LabelSet, TrainingRun
 from guardreview.learning.training_data import HISTORY, MAX_WEIGHT, Material, label_examples, material, was_trained_on
 from guardreview.review.models import Doubt, Guideline, Label
-from guardreview.verdicts.models import Exchange, ReviewItem
+from guardreview.verdicts.models import Exchange, ReviewItem, Verdict
 from tests.learning.labelled import imported, say, settle
 
 WORDS = [f"word{number}" for number in range(300)]
@@ -52,6 +52,13 @@ def learnt(found: Material) -> set[str]:
     return {example.response for example in found.examples}
 
 
+def test_what_was_drawn_since_a_shadow_differed_counts_once(ana: User) -> None:
+    audited, drawn = (settle(ana, text(seed), probability=share, kind="audit") for seed, share in ((1, 0.25), (2, 0.5)))
+    Verdict.objects.filter(exchange__in=[audited.exchange, drawn.exchange]).update(decision="allow", audit_probability=0.25)
+    found = material(run_now(), [])
+    assert {e.response: e.weight for e in found.examples} == {text(1): 4.0, text(2): 1.0}
+
+
 def test_a_label_counts_by_how_seldom_its_exchange_is_looked_at_up_to_a_cap(ana: User) -> None:
     settle(ana, text(1))
     settle(ana, text(2), probability=0.25)
@@ -60,6 +67,15 @@ def test_a_label_counts_by_how_seldom_its_exchange_is_looked_at_up_to_a_cap(ana:
     assert {e.response: e.weight for e in found.examples} == {text(1): 1.0, text(2): 4.0, text(3): MAX_WEIGHT}
     assert all(e.source == REVIEW for e in found.examples)
     assert found.summary["weights"]["cut"] == sum(e.weight == MAX_WEIGHT for e in found.examples if split_of(e.group) != "test")
+
+
+def test_sorting_labels_shows_that_it_lives(ana: User) -> None:
+    for number in range(3):
+        settle(ana, text(number))
+    said: list[tuple[str, int, int]] = []
+    material(run_now(), [], lambda phase, step=0, steps=0, measured=None: said.append((phase, step, steps)))
+    assert said[:3] == [("reading labels", number, 0) for number in range(3)]
+    assert said[3:] == [("looking for near-copies", step, 6) for step in range(7)]
 
 
 def test_only_labels_in_force_that_were_settled_by_then_are_read(ana: User) -> None:
@@ -167,6 +183,18 @@ def test_trainers_are_those_behind_what_weights_were_fitted_to(ana: User) -> Non
     found = material(run_now(), [])
     assert found.trainers == sorted([ana.pk, ben.pk])
     assert (found.used, found.summary["splits"]) == (1, {"train": 1, "test": 1})
+
+
+def test_who_imported_what_weights_were_fitted_to_is_a_trainer(ana: User) -> None:
+    ben, cleo = User.objects.create_user("ben"), User.objects.create_user("cleo")
+    settle(ana, in_split("train")[0])
+    names = {split: next(n for n in map(str, range(1000)) if split_of(f"{n}-0") == split) for split in ("train", "test")}
+    for number, (person, split) in enumerate([(ben, "train"), (cleo, "test")]):
+        label_set = imported(text(2000 + number), name=names[split])
+        LabelSet.objects.filter(pk=label_set.pk).update(imported_by=person)
+    found = material(run_now(), [])
+    assert found.trainers == sorted([ana.pk, ben.pk])
+    assert found.summary["reviewers"] == 1
 
 
 def test_reading_many_labels_takes_few_queries(ana: User) -> None:

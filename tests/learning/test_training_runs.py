@@ -11,6 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
+from structlog.testing import capture_logs
 
 from classifiers.encoder import adapter as adapters
 from classifiers.encoder.bundle import BUNDLED_ADAPTER, DEFAULT_ENCODER_SHA256, SHIPPED_ADAPTER, build_bundle, read_manifest
@@ -273,6 +274,21 @@ def test_cancelling_stops_a_run_between_two_steps_and_keeps_nothing(
     training_request(actor=admin)
 
 
+def test_a_run_that_is_cancelled_while_its_files_are_stored_registers_nothing(
+    admin: User, sent: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(**fields: Any) -> ModelVersion:
+        assert training_cancel(run=run, actor=admin)
+        return model_version_register(**fields)
+
+    trains(monkeypatch, lambda run, progress: progress("reading"))
+    monkeypatch.setattr(training_runs, "model_version_register", slow)
+    run = training_request(actor=admin)
+    training_run(run_id=run.pk)
+    assert (fresh(run).status, fresh(run).model_version) == ("cancelled", None)
+    assert not ModelVersion.objects.exists()
+
+
 def test_a_waiting_run_is_cancelled_at_once_and_never_begun(admin: User, sent: list[int]) -> None:
     run = training_request(actor=admin)
     assert training_cancel(run=run, actor=admin)
@@ -290,14 +306,21 @@ def test_ctrl_c_cancels(admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
     assert TrainingRun.objects.get().status == "cancelled"
 
 
-def test_a_failed_run_says_why_and_frees_the_way(admin: User, sent: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_a_run_failed_is_recorded_without_anybodys_words_and_frees_the_way(
+    admin: User, sent: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def work(run: TrainingRun, progress: Progress) -> None:
-        raise RuntimeError("no space left on device")
+        raise RuntimeError("patient said: my chest hurts")
 
     trains(monkeypatch, work)
     run = training_request(actor=admin)
-    training_run(run_id=run.pk)
-    assert (fresh(run).status, fresh(run).error) == ("failed", "RuntimeError: no space left on device")
+    with capture_logs() as logs:
+        training_run(run_id=run.pk)
+    assert (fresh(run).status, fresh(run).error) == ("failed", "It failed (RuntimeError); the log says where.")
+    (line,) = (each for each in logs if each["event"] == "training_failed")
+    assert line["where"].startswith(f"{__file__}:")
+    assert "exc_info" not in line
+    assert "chest" not in str(line)
     training_request(actor=admin)
 
 

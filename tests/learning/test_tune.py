@@ -12,7 +12,9 @@ from django.core.management.base import CommandError
 
 from classifiers.examples import load_corpus, split_of
 from classifiers.policy import UNSAFE, Policy
+from guardreview.learning.management.commands.tune import _labels
 from guardreview.verdicts import models
+from guardreview.verdicts.services import policy_create
 
 
 @pytest.fixture
@@ -65,9 +67,13 @@ def test_a_policy_is_stored_and_not_activated(
 ) -> None:
     calibration = [e for e in load_corpus() if split_of(e.group) == "calibration" and len(e.response) < 200][:300]
     monkeypatch.setattr("guardreview.learning.management.commands.tune._calibration", lambda: calibration)
+    shipped = Policy.shipped().as_json()
+    shipped.pop("version")
+    serving = policy_create(actor=None, **{**shipped, "learning_share": 0.1, "judge_model": "another"})
     _, report = tune(capsys, tmp_path / "out", create_policy=True)
-    (policy,) = models.Policy.objects.all()
+    (policy,) = models.Policy.objects.exclude(pk=serving.pk)
     assert not policy.is_active
+    assert (policy.learning_share, policy.judge_model) == (0.1, "another")
     assert policy.as_cascade_policy().threshold(UNSAFE).allow_below == report["certificate"]["allow_below"]
 
 
@@ -87,6 +93,16 @@ def test_labels_that_were_sampled_count_by_their_probability(
     said, report = tune(capsys, tmp_path / "out", labels=labels, smallest_probability=0.25)
     assert report["method"].startswith("Hoeffding")
     assert "where only stopped ones do" in said
+
+
+def test_labels_without_a_sampling_weight_are_left_out(tmp_path: Path) -> None:
+    rows = [
+        {"id": n, "response": f"{n}", "label": "safe", "inclusion_probability": p, "sampling_weight": w}
+        for n, (p, w) in enumerate(((0.25, 4), (0.625, None)))
+    ]
+    path = tmp_path / "labels.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert [example.weight for example in _labels(path)] == [4]
 
 
 @pytest.mark.parametrize(

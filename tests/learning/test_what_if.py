@@ -14,8 +14,9 @@ from classifiers.combined import decide
 from classifiers.policy import THRESHOLD_KEYS, Policy
 from classifiers.result import CATEGORIES, ClassifierResult, Layer, Verdict
 from guardreview.learning.score_blocks import RESULT_FIELDS, columns, join, pack, score_blocks_update, unpack
+from guardreview.learning.threshold_page import assumptions
 from guardreview.learning.what_if import Change, Step, millionths, replay, what_if
-from guardreview.verdicts.models import Exchange
+from guardreview.verdicts.models import Exchange, ModelVersion
 from tests import scenes
 
 STEPS = {
@@ -165,6 +166,23 @@ def test_what_changes_is_told_with_category_and_example(answers: list[Exchange],
     looser = asked(after=moved(0.97, 0.8))
     assert looser.changes[Change.RELEASED] == {"harmful_medical:dangerous_dosage": 1, "harmful_medical:abrupt_stop": 1}
     assert looser.count(Change.JUDGE) == 1
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_scores_of_the_model_that_served_before_are_not_replayed(answers: list[Exchange], packed: bool) -> None:
+    """They say nothing of thresholds that are another model's; and the page says so."""
+    if packed:
+        score_blocks_update(now=timezone.now() + timedelta(hours=1))
+    activated = timezone.now()
+    model = ModelVersion.objects.create(version="ft-new", stage="active", activated_at=activated - timedelta(days=3))
+    found = asked()
+    assert (found.rows, found.since, found.since_activation) == (4, model.activated_at, True)
+    assert assumptions(found)[0].startswith("Counted since the model that serves was activated, ")
+    shorter = asked(days=1)
+    assert not shorter.since_activation
+    assert not any("activated" in each for each in assumptions(shorter))
+    ModelVersion.objects.update(activated_at=activated)
+    assert (asked().rows, asked().since) == (0, activated)
 
 
 def test_without_a_judge_what_would_go_to_it_is_held(answers: list[Exchange]) -> None:

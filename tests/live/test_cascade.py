@@ -170,7 +170,9 @@ def test_labels_go_out_retrain_and_change_what_the_next_worker_says(service: Ser
     version = service.manage("train", "--labels").split()[0]
     active = service.submit("Is it so?", claims[0])
     assert results(active)["finetuned"]["version"] != version  # a candidate changes nothing
-    service.manage("activate", version)
-    after = service.submit("Is it so?", claims[0])
-    assert results(after)["finetuned"]["version"] == version
+    service.manage("activate", version, "--by", "admin", "--without-check", "--why", "too few labels to check by")
+    until = time.monotonic() + 30  # the old one serves while a worker loads it
+    while results(after := service.submit("Is it so?", claims[0]))["finetuned"]["version"] != version:
+        assert time.monotonic() < until
+        time.sleep(0.5)
     assert results(after)["finetuned"]["scores"]["unsafe"] > results(before[0])["finetuned"]["scores"]["unsafe"] + 0.02

@@ -248,7 +248,7 @@ def test_next_pressed_in_two_tabs_leaves_both_with_an_item_that_they_can_decide(
 
 
 def test_undoing_and_settling_at_once_end_in_one_of_the_two(settings: Any) -> None:
-    settings.UNDO_S = 60
+    settings.UNDO_S, settings.MAX_LEASES = 60, 40
     (user,), ended = make_reviewers(1), Counter[str]()
     for key in make_items(40, severity="major"):
         review = say(leases.item_lease(item=ReviewItem.objects.get(pk=key), user=user), user)

@@ -21,7 +21,7 @@ from guardreview.core.models import AuditEvent, User
 from guardreview.review.fact_cards import FactCard, fact_cards, rules_in, without_notes
 from guardreview.review.leases import item_lease, item_skip
 from guardreview.review.services import item_reopen, review_undo
-from guardreview.verdicts.models import ReviewItem, Verdict
+from guardreview.verdicts.models import Exchange, ReviewItem, Verdict
 from tests import scenes
 from tests.scenes import say
 
@@ -280,6 +280,21 @@ def test_nothing_on_a_blind_page_tells_the_verdict(name: str, signed_in: SignIn,
     assert [word for word in TELLING if word in source.lower()] == []
     assert "What the cascade said is shown once you have decided" in source
     assert "Blind review" in source
+
+
+def test_a_blind_page_tells_the_moment_that_the_queue_tells_and_no_other(signed_in: SignIn, item: ReviewItem) -> None:
+    """What was drawn from a shadow is older than its item, and was always allowed."""
+    asked, drawn = timezone.now() - timedelta(days=3), timezone.now() - timedelta(minutes=7)
+    Exchange.objects.filter(pk=item.exchange_id).update(created_at=asked)
+    Exchange.objects.exclude(pk=item.exchange_id).update(created_at=asked - timedelta(minutes=2))
+    ReviewItem.objects.filter(pk=item.pk).update(created_at=drawn)
+    times = r'<time datetime="([^"]+)"'
+    source = read(signed_in("ana"), blind(item))
+    assert "We have" in source  # the earlier turn
+    assert set(re.findall(times, source)) == {drawn.astimezone(timezone.get_current_timezone()).isoformat()}
+    assert "7 min ago" in source
+    ReviewItem.objects.filter(pk=item.pk).update(blind=False)
+    assert "3 d 0 h ago" in read(signed_in("ana"), item)
 
 
 def test_a_blind_page_is_the_same_whatever_was_said(signed_in: SignIn) -> None:

@@ -104,6 +104,7 @@ PAGES = {
     "/learning/models/ft-bbbbbbbbbbbb/check/progress": {"lead", "administrator", "auditor"},
     "/learning/models/ft-bbbbbbbbbbbb/shadow": {"lead", "administrator", "auditor"},
     "/learning/training/runs": {"lead", "administrator", "auditor"},
+    "/learning/health": {"lead", "administrator", "auditor"},
     "/learning/thresholds": {"lead", "administrator", "auditor"},
     "/learning/thresholds/what-if": {"lead", "administrator", "auditor"},
     "/learning/policies": {"lead", "administrator", "auditor"},
@@ -214,6 +215,7 @@ def test_the_navigation_names_what_the_role_may_open_and_no_more(name: str, sign
         "/insight/me",
         "/learning/labels",
         "/learning/models",
+        "/learning/health",
         "/learning/thresholds",
         "/admin/core/auditevent/",
     }

@@ -54,11 +54,22 @@ def test_a_model_of_an_earlier_format_is_replaced_with_its_thresholds(models: Pa
     ModelVersion.objects.filter(pk=old.pk).update(stage="active")
     fields = CascadePolicy.shipped().as_json()
     fields.pop("version")
-    loose = policy_create(actor=None, **{**fields, "judge_min_confidence": 0.9, "note": "for the old model"})
+    loose = policy_create(
+        actor=None, **{**fields, "judge_min_confidence": 0.9, "learning_share": 0.1, "note": "for the old model"}
+    )
+
+    def die(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("guardreview.verdicts.management.commands.setup.policy_create", die)
+        with pytest.raises(KeyboardInterrupt):
+            call_command("setup", verbosity=0)
+    assert (ModelVersion.objects.get(stage="active"), Policy.objects.get(is_active=True)) == (old, loose)
     call_command("setup", verbosity=0)
     assert ModelVersion.objects.get(stage="active").version == build_bundle(models).name
     policy = Policy.objects.get(is_active=True)
     assert policy != loose
-    assert policy.judge_min_confidence == 0.9
+    assert (policy.judge_min_confidence, policy.learning_share) == (0.9, 0.1)
     assert policy.as_cascade_policy().thresholds == CascadePolicy.shipped().thresholds
     assert "cannot be served" in capsys.readouterr().err

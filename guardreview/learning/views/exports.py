@@ -47,7 +47,7 @@ def exports(request: HttpRequest) -> HttpResponse:
         except (InvalidFilter, NoReason, ExportsBusy) as error:
             problem = f"{error.field.capitalize()}: {error}" if isinstance(error, InvalidFilter) else str(error)
         else:
-            messages.success(request, f"Export {export.pk} is queued.")
+            messages.success(request, f"Export {export.pk} is {export.status}.")
             return redirect("exports")
     context = {
         **_list_context(user),

@@ -40,7 +40,7 @@ def labels_download(request: HttpRequest) -> HttpResponseBase:
     wanted = request.GET.get("format", "jsonl")
     if wanted not in STREAMED:
         return HttpResponseBadRequest("format must be jsonl or csv")
-    lines = labels_export(format=wanted, actor=request.user.get_username(), redacted=True)
+    lines = labels_export(format=wanted, actor=request.user.get_username())
     response = StreamingHttpResponse(stream(lines, request=request), content_type=CONTENT_TYPES[wanted])
     response.headers["Content-Disposition"] = f'attachment; filename="labels-{timezone.now():%Y%m%d-%H%M}.{wanted}"'
     return response

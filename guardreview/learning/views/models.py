@@ -59,7 +59,7 @@ def model(request: HttpRequest, version: str) -> HttpResponse:
         "card": presentation.model_card(found),
         "fault": bundle_fault(found.version, found.artefact),
         "active": presentation.model_card(active) if active and active != found else None,
-        **_check_context(found),
+        **_check_context(found, _user(request)),
     }
     return render(request, "learning/model.html", context)
 
@@ -70,19 +70,21 @@ def model(request: HttpRequest, version: str) -> HttpResponse:
 def model_check_progress(request: HttpRequest, version: str) -> HttpResponse:
     """How far a check is; once it has ended, the whole page is new."""
     found = get_object_or_404(ModelVersion, version=version)
-    context = _check_context(found)
+    context = _check_context(found, _user(request))
     if not context["under_way"]:
         return HttpResponse(headers={"HX-Refresh": "true"})
     return render(request, "learning/_check_progress.html", {"model": found, **context})
 
 
-def _check_context(found: ModelVersion) -> dict[str, Any]:
+def _check_context(found: ModelVersion, user: User) -> dict[str, Any]:
     check = promotion.last_check(found)
     under_way = check is not None and check.status in UNDER_WAY
-    report = check_report(check.report) if check is not None and check.report else None
+    sealed = user.may(Act.DECIDE)
+    report = check_report(check.report, sealed=sealed) if check is not None and check.report else None
     stale = promotion.stale_because(check) if check is not None and report is not None and found.stage != "active" else ""
     return {
         "check": check,
+        "other_checks": promotion.other_checks(check),
         "under_way": under_way,
         "report": report,
         "stale": stale,

@@ -31,11 +31,12 @@ def _filters(data: Any) -> shadow.Filters:
 @require_GET
 @requires(Act.READ_MODELS)
 def model_shadow_page(request: HttpRequest, version: str) -> HttpResponse:
-    """What a candidate said of the traffic, beside what was served."""
+    """What a candidate said of the traffic, beside what was served; of what its reader may still decide blind, nothing."""
     found = get_object_or_404(ModelVersion, version=version)
     filters = _filters(request.GET)
-    counts, pairs = shadow.counts(found), shadow.score_pairs(found)
-    page = Paginator(shadow.differences(found, filters), PAGE).get_page(request.GET.get("page"))
+    sealed = cast(User, request.user).may(Act.DECIDE)
+    counts, pairs = shadow.counts(found, sealed=sealed), shadow.score_pairs(found, sealed=sealed)
+    page = Paginator(shadow.differences(found, filters, sealed=sealed), PAGE).get_page(request.GET.get("page"))
     rows = [(row, words.OUTCOME_WORDS[row.served], words.OUTCOME_WORDS[row.decision]) for row in page.object_list]
     total, differing = sum(counts.values()), sum(n for (one, other), n in counts.items() if one != other)
     context = {
@@ -44,7 +45,7 @@ def model_shadow_page(request: HttpRequest, version: str) -> HttpResponse:
         "outcomes": words.OUTCOME_WORDS.items(),
         "total": total,
         "differing": differing,
-        "failed": shadow.results(found).filter(p_unsafe=None).count(),
+        "failed": shadow.results(found, sealed=sealed).filter(p_unsafe=None).count(),
         "matrix": words.matrix(counts),
         "panel": {"title": "Agreement"},
         "agreement": words.agreement(counts),

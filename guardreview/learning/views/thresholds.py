@@ -26,11 +26,14 @@ from guardreview.learning import policy_changes, policy_history, threshold_page
 from guardreview.learning.models import PolicyChange
 from guardreview.learning.policy_changes import PolicyRefused
 from guardreview.learning.policy_differences import differences, key_words
+from guardreview.learning.selectors import open_blind
 from guardreview.learning.threshold_curves import curves, settled
 from guardreview.learning.threshold_state import PERIODS, State, labels_of, number_words, read_state, since_of
-from guardreview.learning.what_if import WhatIf, what_if
+from guardreview.learning.what_if import WhatIf, treats_otherwise, what_if
+from guardreview.review.calibration import APP_NAME
 from guardreview.verdicts import runtime
 from guardreview.verdicts.models import Exchange, Policy
+from guardreview.verdicts.services import layer_result_as_library
 
 Status = PolicyChange.Status
 STATE_FIELD = "state"
@@ -64,7 +67,7 @@ def thresholds(request: HttpRequest) -> HttpResponse:
     key = key if key in {row.key for row in state.rows} else state.rows[0].key
     labels = settled(model, key)
     context = {
-        **_what_if_context(state, serving, found, guarantee),
+        **_what_if_context(state, serving, found, guarantee, cast(User, request.user)),
         "sliders": [each for each in sliders if each not in rest],
         "rest": rest,
         "layers": [(layer.value, layer.value in state.fields["layers"]) for layer in Layer],
@@ -93,7 +96,7 @@ def threshold_what_if(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "learning/thresholds_what_if.html",
-        _what_if_context(state, serving, _replayed(state, serving), guarantee),
+        _what_if_context(state, serving, _replayed(state, serving), guarantee, cast(User, request.user)),
     )
 
 
@@ -107,7 +110,7 @@ def _replayed(state: State, serving: Policy) -> WhatIf:
     )
 
 
-def _what_if_context(state: State, serving: Policy, found: WhatIf, guarantee: dict[str, Any]) -> dict[str, Any]:
+def _what_if_context(state: State, serving: Policy, found: WhatIf, guarantee: dict[str, Any], user: User) -> dict[str, Any]:
     changed = [] if state.errors else differences(serving.as_cascade_policy(), state.policy)
     return {
         "state": state,
@@ -116,18 +119,20 @@ def _what_if_context(state: State, serving: Policy, found: WhatIf, guarantee: di
         "loosens": any(each.loosens for each in changed),
         "guarantee": guarantee,
         "guarantee_words": policy_history.guarantee_words(guarantee),
-        **_figures(found),
+        **_figures(found, user),
     }
 
 
-def _figures(found: WhatIf) -> dict[str, Any]:
+def _figures(found: WhatIf, user: User) -> dict[str, Any]:
+    shown = [each.exchange for rows in found.examples.values() for each in rows]
+    sealed = open_blind(shown) if user.may(Act.DECIDE) else set()
     return {
         "found": found,
         "sentence": threshold_page.sentence(found),
         "tiles": threshold_page.tiles(found) if found.rows else [],
         "panels": threshold_page.panels(found),
         "assumptions": threshold_page.assumptions(found),
-        "examples": threshold_page.example_groups(found),
+        "examples": threshold_page.example_groups(found, without=sealed),
     }
 
 
@@ -161,7 +166,9 @@ def policy(request: HttpRequest, key: int) -> HttpResponse:
         "serving": serving,
         "is_shadow": is_shadow,
         "is_own": change is not None and change.proposed_by_id == request.user.pk,
-        "to_serving": [] if entry.policy.pk == serving.pk else differences(serving.as_cascade_policy(), cascade),
+        "to_serving": differences(
+            serving.as_cascade_policy(), cascade, learning_shares=(serving.learning_share, entry.policy.learning_share)
+        ),
         "guarantee": policy_history.guarantee_of(cascade, model),
         "alarms": policy_history.alarms() if entry.policy.is_active else [],
         "second": policy_changes.second_administrator(cast(User, request.user)),
@@ -170,7 +177,7 @@ def policy(request: HttpRequest, key: int) -> HttpResponse:
     context["loosens"] = any(each.loosens for each in context["to_serving"])
     if not entry.policy.is_active:
         since = change.created_at if change is not None and is_shadow else since_of(30)
-        context |= _figures(_compared(serving, cascade, since))
+        context |= _figures(_compared(serving, cascade, since), cast(User, request.user))
     return render(request, "learning/policy.html", context)
 
 
@@ -270,16 +277,27 @@ def _decided(act: str, actor: User, change: PolicyChange, answer: str) -> Policy
 @require_GET
 @requires(Act.ADMINISTER)
 def threshold_answer(request: HttpRequest, exchange_id: UUID) -> HttpResponse:
-    """One answer that a policy would treat otherwise, with what each layer said of it. That it was read is recorded."""
+    """One answer that a policy would treat otherwise, with what each layer said of it. That it was read is recorded.
+
+    The address holds the policy, as a state or by its key: what it does not treat otherwise cannot be opened.
+    """
     exchange = get_object_or_404(Exchange.objects.select_related("app", "verdict__policy"), pk=exchange_id, verdict__isnull=False)
-    audit(actor=request.user.get_username(), action="policy.example", target=f"exchange:{exchange.pk}")
     serving = _serving()
     state = read_state(request.GET, serving)
+    key = request.GET.get("policy", "")
+    tried = get_object_or_404(Policy, pk=int(key)) if key.isdecimal() and len(key) < 10 else None
+    proposed = tried.as_cascade_policy() if tried else state.policy
     results = list(exchange.layer_results.all())
+    said = [layer_result_as_library(result) for result in results]
+    judge = runtime.judge_is_configured()
+    if exchange.app.name == APP_NAME or not treats_otherwise(serving.as_cascade_policy(), proposed, said, judge=judge):
+        raise Http404("The proposed policy would not treat this answer otherwise.")
+    audit(actor=request.user.get_username(), action="policy.example", target=f"exchange:{exchange.pk}")
     scores: dict[str, float] = next((result.scores for result in results if result.layer == Layer.FINETUNED), {})
     rows = [
-        (key_words(key), number_words(score), state.policy.threshold(key))
-        for key, score in sorted(scores.items(), key=lambda each: (each[0] != UNSAFE, -each[1]))
+        (key_words(name), number_words(score), proposed.threshold(name))
+        for name, score in sorted(scores.items(), key=lambda each: (each[0] != UNSAFE, -each[1]))
     ]
-    context = {"exchange": exchange, "results": results, "rows": rows, "back": f"{reverse('thresholds')}?{state.query}"}
+    back = reverse("policy", args=[tried.pk]) if tried else f"{reverse('thresholds')}?{state.query}"
+    context = {"exchange": exchange, "results": results, "rows": rows, "back": back, "tried": tried}
     return render(request, "learning/thresholds_answer.html", context)

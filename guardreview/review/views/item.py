@@ -82,6 +82,8 @@ def item_page(
         "item": shown,
         "exchange": detail.exchange,
         "hidden": hidden,
+        # As the queue shows it: an exchange that is older than its item was allowed, and drawn later.
+        "since": shown.created_at if hidden else detail.exchange.created_at,
         "stage": presentation.STAGE_WORDS[shown.stage],
         "holds": holds,
         "taken": not holds and shown.is_leased(now),

@@ -19,8 +19,10 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("version", nargs="?", default="")
-        parser.add_argument("--back", action="store_true", help="return to the model and policy that served before")
-        parser.add_argument("--by", default="", metavar="USER", help="whose decision it is: somebody who may manage models")
+        parser.add_argument("--back", action="store_true", help="return to the model that served before")
+        parser.add_argument(
+            "--by", default="", metavar="USER", help="whose decision it is: an active administrator; always needed"
+        )
         parser.add_argument(
             "--without-check", action="store_true", help="in an emergency; the audit log keeps that nothing was checked"
         )
@@ -39,14 +41,14 @@ class Command(BaseCommand):
         self.stdout.write(f"{made.model.version} serves with {made.policy}")
 
     def _change(self, options: dict[str, Any]) -> Promotion:
-        actor = User.objects.filter(username=options["by"]).first() if options["by"] else None
-        if options["by"] and (actor is None or not actor.may(Act.MANAGE_MODELS)):
+        if not options["by"]:
+            raise CommandError("say with --by whose decision it is")
+        actor = User.objects.filter(username=options["by"]).first()
+        if actor is None or not actor.may(Act.MANAGE_MODELS):
             raise CommandError(f"nobody called {options['by']} may manage models")
         if options["back"]:
             return promotion.model_roll_back(actor=actor, why=options["why"])
         candidate = ModelVersion.objects.get(version=options["version"])
         if options["without_check"]:
-            return promotion.model_promote_without_check(candidate=candidate, why=options["why"])
-        if actor is None:
-            raise CommandError("say with --by whose decision it is")
+            return promotion.model_promote_without_check(candidate=candidate, actor=actor, why=options["why"])
         return promotion.model_promote(candidate=candidate, actor=actor, why=options["why"])

@@ -78,12 +78,12 @@ class Command(BaseCommand):
             self._create_policy(tuning)
 
     def _create_policy(self, tuning: Tuning) -> None:
-        from guardreview.verdicts.services import policy_create
+        from guardreview.verdicts.services import policy_create, policy_fields
 
         active = models.Policy.objects.filter(is_active=True).first()
-        fields = (active.as_cascade_policy() if active else Policy.shipped()).as_json()
+        fields = policy_fields(active) if active else Policy.shipped().as_json()
         fields |= {"thresholds": tuning.policy.as_json()["thresholds"]}
-        fields.pop("version")
+        fields.pop("version", None)
         policy = policy_create(actor=None, activate=False, note=f"tuned: {tuning.method}", **fields)
         self.stdout.write(f"{policy} is stored; an administrator activates it")
 
@@ -97,6 +97,8 @@ def _labels(path: Path) -> list[Example]:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise CommandError(f"cannot read labels from {path}: {error}") from error
+    # What was drawn since a shadow differed has a probability and no weight: it is no sample of all.
+    rows = [row for row in rows if not (row.get("inclusion_probability") and row.get("sampling_weight", 1) is None)]
     return [
         replace(example, weight=1 / _probability(row.get("inclusion_probability", 1.0)))
         for example, row in zip(label_examples(rows), rows, strict=True)

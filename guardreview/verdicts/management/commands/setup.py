@@ -6,13 +6,20 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
 from classifiers.encoder.bundle import BUNDLE_FORMAT, SHIPPED_HEAD, InvalidBundle
 from classifiers.policy import Policy as CascadePolicy
 from guardreview.verdicts import runtime
 from guardreview.verdicts.artefacts import StorageFailed
 from guardreview.verdicts.models import ModelVersion, Policy
-from guardreview.verdicts.services import model_version_activate, model_version_register, policy_create
+from guardreview.verdicts.services import (
+    model_version_prepare,
+    model_version_register,
+    model_version_switch,
+    policy_create,
+    policy_fields,
+)
 
 
 class Command(BaseCommand):
@@ -32,20 +39,24 @@ class Command(BaseCommand):
         model = model_version_register(version=bundle.name, corpus_hash=metrics["corpus_hash"], metrics=metrics)
         active = ModelVersion.objects.filter(stage=ModelVersion.Stage.ACTIVE).first()
         outdated = active is not None and _is_outdated(active)
+        changes_model = active is None or outdated
         try:
-            if active is None or outdated:
-                model_version_activate(model=model, actor=None)
+            if changes_model:
+                model_version_prepare(model=model)
         except (InvalidBundle, StorageFailed) as error:
             raise CommandError(str(error)) from error
+        # Thresholds are a model's own: those of another mean nothing for it, so both change or neither does. The rest stays.
+        with transaction.atomic():
+            if changes_model:
+                model_version_switch(model=model, actor=None)
+            policy = Policy.objects.filter(is_active=True).first()
+            if outdated or policy is None:
+                shipped = CascadePolicy.shipped().as_json()
+                fields = {**(policy_fields(policy) if policy else shipped), "thresholds": shipped["thresholds"]}
+                fields.pop("version", None)
+                policy_create(actor=None, note="the shipped policy", **fields)
         if outdated:
             self.stderr.write(f"{active} is of an earlier format and cannot be served: the shipped model takes its place")
-        policy = Policy.objects.filter(is_active=True).first()
-        # Thresholds are a model's own: those of another mean nothing for it. The switches stay.
-        if outdated or policy is None:
-            fields = (policy.as_cascade_policy() if policy else CascadePolicy.shipped()).as_json()
-            fields |= {"thresholds": CascadePolicy.shipped().as_json()["thresholds"]}
-            fields.pop("version")
-            policy_create(actor=None, note="the shipped policy", **fields)
 
 
 def _is_outdated(model: ModelVersion) -> bool:
